@@ -384,7 +384,7 @@ pub const SOCKET_REQUESTS: usize = 64;
 pub const SOCKET_FRAME_BYTES: usize = 256 << 10;
 /// One frame of a worker that has not registered, in bytes.
 pub const STRANGER_FRAME_BYTES: usize = 16 << 10;
-/// One frame of a worker, in bytes: the largest `Say` as JSON, where each byte may take more than one.
+/// One frame of a worker, in bytes: the largest report as JSON, where each byte may take more than one.
 pub const WORKER_FRAME_BYTES: usize = 2 << 20;
 /// Events that a session may be ahead of the client's credit, unless it sets another number, and at most.
 pub const SOCKET_CREDIT: u32 = 1024;
@@ -401,7 +401,7 @@ pub const SOCKET_PARTING_MS: u64 = 1_000;
 /// Turns that one link works on at once.
 pub const LINK_TURNS: usize = 1024;
 /// Outputs of one link that are not answered; beyond them nothing is read from its worker.
-pub const LINK_SAYS: usize = 256;
+pub const LINK_REPORTS: usize = 256;
 /// Bytes of such outputs.
 pub const LINK_BYTES: usize = 2 << 20;
 /// Outputs of one turn that were refused and may be sent again; of older ones the outcome is not known.

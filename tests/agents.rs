@@ -38,7 +38,7 @@ async fn create(url: &str) {
 }
 
 async fn ask(url: &str, input: &str, text: &str) {
-    let body = json!({ "input": input, "agent": "poet", "said": { "text": text } });
+    let body = json!({ "id": input, "agent": "poet", "content": { "text": text } });
     post(format!("{url}/v1/sessions/s/inputs"), body).await;
 }
 
@@ -143,7 +143,7 @@ async fn an_agent_hears_steers_answers_and_the_cancel() {
     create(&url).await;
     ask(&url, "t", "a tale /ask").await;
     until("it asks", &url, |log| 0 < count(log, "interaction.requested")).await;
-    let body = json!({ "input": "more", "agent": "poet", "said": { "text": "with whales" } });
+    let body = json!({ "id": "more", "agent": "poet", "content": { "text": "with whales" } });
     post(format!("{url}/v1/sessions/s/inputs"), body).await;
     let log = until("it is delivered", &url, |log| 0 < count(log, "input.delivered")).await;
     let delivered = log.iter().find(|event| event["type"] == "input.delivered").expect("there");
@@ -244,7 +244,7 @@ async fn workers_of_a_node_that_does_not_lead_are_lost_with_it_and_those_of_othe
         client
     };
     let begin = async |agent: &str| {
-        let body = json!({ "input": agent, "agent": agent, "said": { "text": "go" } });
+        let body = json!({ "id": agent, "agent": agent, "content": { "text": "go" } });
         post(format!("{}/v1/sessions/s/inputs", cluster.url(leader)), body).await;
     };
     let (mut lost_worker, mut kept_worker) = (worker(gone, "a").await, worker(stays, "b").await);
@@ -259,7 +259,7 @@ async fn workers_of_a_node_that_does_not_lead_are_lost_with_it_and_those_of_othe
     assert_eq!((&again["turn"], &again["attempt"]), (&taken["turn"], &json!(2)));
     let log = events(&cluster.url(leader)).await;
     assert_eq!((count(&log, "agent.lost"), &lost(&log)["cause"]), (1, &json!("node_gone")));
-    kept_worker.say(&kept, 0, "still here").await;
+    kept_worker.emit(&kept, 0, "still here").await;
     let emitted = |log: &[Value]| output(log) == "still here";
     until("the other worker speaks", &cluster.url(leader), emitted).await;
 }

@@ -81,7 +81,7 @@ impl Tenant {
     async fn input(&self, id: &str) -> (u16, String) {
         // Each of another agent, so that it begins a turn.
         let agent = format!("agent-{id}");
-        let input = json!({ "input": id, "agent": agent, "said": { "text": "hello" } });
+        let input = json!({ "id": id, "agent": agent, "content": { "text": "hello" } });
         self.received(Method::POST, "/v1/sessions/s/inputs", input).await
     }
 
@@ -203,16 +203,20 @@ async fn with_all_bytes_used_nothing_grows_and_what_ends_something_passes() {
     .await;
     assert_eq!(acme.append(1000, taken).await, (403, "quota_reached".to_owned()));
     assert_eq!(acme.append(1000, taken - 1).await.0, 200, "what was taken is answered again");
-    let say = json!({ "epoch": turn["epoch"], "seq": 0, "events": [{ "text": "hello" }] });
-    let say_path = "/v1/sessions/s/turns/t/say";
-    let received = acme.received(Method::POST, say_path, say.clone()).await;
+    let report = json!({ "epoch": turn["epoch"], "seq": 0, "events": [{ "text": "hello" }] });
+    let output_path = "/v1/sessions/s/turns/t/output";
+    let received = acme.received(Method::POST, output_path, report.clone()).await;
     assert_eq!(received, full("tenant-stored-bytes"));
     let path = "/v1/sessions/s/trim";
     let (status, answer) = acme.ask(Method::POST, path, json!({ "before": 1_000_000 })).await;
     assert_eq!(status, 200, "{answer}");
-    assert_eq!(acme.received(Method::POST, say_path, say).await, ok(200), "there is room again");
+    assert_eq!(
+        acme.received(Method::POST, output_path, report).await,
+        ok(200),
+        "there is room again"
+    );
     let end = json!({ "epoch": turn["epoch"], "seq": 1, "then": "complete" });
-    assert_eq!(acme.received(Method::POST, say_path, end).await, ok(200));
+    assert_eq!(acme.received(Method::POST, output_path, end).await, ok(200));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,17 +22,17 @@ async fn input(url: &str, name: &str, rest: Value) -> u64 {
 }
 
 fn output(words: &str) -> Value {
-    json!({ "agent": "poet", "said": { "text": words } })
+    json!({ "agent": "poet", "content": { "text": words } })
 }
 
 fn after(words: &str, parent: u64) -> Value {
-    json!({ "agent": "poet", "said": { "text": words }, "parent": parent })
+    json!({ "agent": "poet", "content": { "text": words }, "parent": parent })
 }
 
 /// Answers the turn that waits, and says with which words it was asked.
 async fn answer(url: &str, words: &str) -> Value {
     let turn = claim(url).await;
-    let path = format!("/v1/sessions/s/turns/{}/say", turn["turn"].as_str().expect("a name"));
+    let path = format!("/v1/sessions/s/turns/{}/output", turn["turn"].as_str().expect("a name"));
     let body = json!({
         "epoch": turn["epoch"], "seq": 0, "events": [{ "text": words }], "then": "complete",
     });
@@ -82,7 +82,7 @@ async fn a_message_is_edited_answered_again_and_gone_back_to() {
     assert_eq!(lilies["branch"], again);
     assert_eq!(lilies["parent"], page["messages"][2]["id"]);
     assert_eq!(page["messages"][1].get("siblings"), None);
-    let retried = json!({ "input": "two-again", "regenerate": violets });
+    let retried = json!({ "id": "two-again", "regenerate": violets });
     let (_, retried) = post(url, "/v1/sessions/s/inputs", retried).await;
     assert_eq!((&retried["duplicate"], &retried["serial"]), (&json!(true), &json!(again)));
 
@@ -105,11 +105,11 @@ async fn a_message_is_edited_answered_again_and_gone_back_to() {
     assert_eq!(status["branches"].as_array().expect("branches").len(), 3);
 
     for (body, code) in [
-        (json!({ "input": "x", "agent": "poet", "said": { "text": "x" }, "parent": 2 }), 404),
-        (json!({ "input": "x", "agent": "poet", "said": { "text": "x" }, "parent": 10_000 }), 404),
-        (json!({ "input": "x", "regenerate": again }), 200),
-        (json!({ "input": "y", "regenerate": 0 }), 404),
-        (json!({ "input": "two-again", "regenerate": first }), 409),
+        (json!({ "id": "x", "agent": "poet", "content": { "text": "x" }, "parent": 2 }), 404),
+        (json!({ "id": "x", "agent": "poet", "content": { "text": "x" }, "parent": 10_000 }), 404),
+        (json!({ "id": "x", "regenerate": again }), 200),
+        (json!({ "id": "y", "regenerate": 0 }), 404),
+        (json!({ "id": "two-again", "regenerate": first }), 409),
     ] {
         let (status, answer) = post(url, "/v1/sessions/s/inputs", body.clone()).await;
         assert_eq!(status, code, "{body}: {answer}");
@@ -170,7 +170,7 @@ async fn a_fork_goes_on_by_itself_and_ends_what_was_open() {
         assert_eq!(shown["turns"], json!([]));
     }
     // The worker of the source is none of the fork, and an input of the source is known there.
-    let path = "/v1/sessions/f/turns/two/say";
+    let path = "/v1/sessions/f/turns/two/output";
     let body = json!({ "epoch": open["epoch"], "seq": 0, "events": [{ "text": "x" }] });
     let (status, refused) = post(&urls[0], path, body).await;
     assert_eq!((status, &refused["code"]), (410, &json!("turn_ended")));

@@ -13,14 +13,14 @@ async fn get(url: &str, path: &str) -> Value {
 
 async fn begin(url: &str) -> Value {
     create(url, "s").await;
-    let body = json!({ "input": "q", "agent": "poet", "said": { "text": "a poem" } });
+    let body = json!({ "id": "q", "agent": "poet", "content": { "text": "a poem" } });
     assert_eq!(post(url, &format!("{SESSION}/inputs"), body).await.0, 200);
     claim(url).await
 }
 
-async fn say(url: &str, turn: &Value, seq: u64, mut body: Value) -> (u16, Value) {
+async fn emit(url: &str, turn: &Value, seq: u64, mut body: Value) -> (u16, Value) {
     (body["epoch"], body["seq"]) = (turn["epoch"].clone(), seq.into());
-    post(url, &format!("{SESSION}/turns/q/say"), body).await
+    post(url, &format!("{SESSION}/turns/q/output"), body).await
 }
 
 async fn answer(url: &str, name: &str, words: Value) -> (u16, Value) {
@@ -48,15 +48,15 @@ async fn questions_have_the_shape_of_their_kind_and_answers_fit_them_at_every_no
     let turn = begin(&urls[0]).await;
     let asks = |kind: &str, question: Value| json!({ "ask": [{ "interaction": kind, "kind": kind, "question": { "data": question } }] });
     let loops = json!({ "schema": { "$ref": "#" } });
-    let bad = say(&urls[0], &turn, 0, asks("form", loops)).await;
+    let bad = emit(&urls[0], &turn, 0, asks("form", loops)).await;
     assert_eq!(code(&bad), (400, "bad_question"), "{}", bad.1);
     let schema = json!({ "type": "object", "required": ["age"], "properties": { "age": { "type": "integer" } } });
     let form = asks("form", json!({ "text": "Who?", "schema": schema }));
-    assert_eq!(say(&urls[0], &turn, 0, form).await.0, 200, "the seq was not used");
+    assert_eq!(emit(&urls[0], &turn, 0, form).await.0, 200, "the seq was not used");
     let choice = asks("choice", json!({ "choices": ["red", { "value": 2, "label": "blue" }] }));
-    assert_eq!(say(&urls[1], &turn, 1, choice).await.0, 200);
+    assert_eq!(emit(&urls[1], &turn, 1, choice).await.0, 200);
     let watches = json!({ "ask": [{ "interaction": "x", "kind": "text", "question": { "text": "?" }, "role": "observer" }] });
-    let refused = say(&urls[1], &turn, 2, watches).await;
+    let refused = emit(&urls[1], &turn, 2, watches).await;
     assert_eq!(code(&refused), (400, "bad_json"), "an observer answers nothing");
     for url in &urls {
         let bad = answer(url, "form", json!({ "age": "old" })).await;
@@ -80,7 +80,7 @@ async fn a_call_goes_to_another_device_when_the_one_that_makes_it_dies() {
     let urls = cluster.urls();
     let turn = begin(&urls[0]).await;
     let ask = json!([{ "interaction": "where", "kind": "client_tool", "question": { "data": { "tool": { "id": "c1", "name": "where" } } } }]);
-    assert_eq!(say(&urls[0], &turn, 0, json!({ "ask": ask, "then": "wait" })).await.0, 200);
+    assert_eq!(emit(&urls[0], &turn, 0, json!({ "ask": ask, "then": "wait" })).await.0, 200);
     // The laptop is there, and has the call for an hour; it is known to be there, so it is known when it is not.
     let path = format!("{SESSION}/events?live=sse&participant=ada&device=laptop");
     let laptop = client().get(format!("{}{path}", urls[1])).send().await.expect("a stream");
@@ -129,12 +129,12 @@ async fn who_takes_over_learns_which_calls_are_in_doubt_and_no_result_is_lost() 
     let urls = cluster.urls();
     let turn = begin(&urls[0]).await;
     let started = json!({ "tools": [{ "call": "c1", "tool": "mail", "arguments": { "data": { "to": "bob" } } }] });
-    let (status, received) = say(&urls[0], &turn, 0, started.clone()).await;
+    let (status, received) = emit(&urls[0], &turn, 0, started.clone()).await;
     assert_eq!(status, 200, "{received}");
     let key = received["tools"][0]["key"].as_str().expect("a key").to_owned();
-    let (_, again) = say(&urls[1], &turn, 0, started.clone()).await;
+    let (_, again) = emit(&urls[1], &turn, 0, started.clone()).await;
     assert_eq!((&again["duplicate"], &again["tools"]), (&json!(true), &received["tools"]));
-    assert_eq!(say(&urls[1], &turn, 1, json!({ "then": "release" })).await.0, 200);
+    assert_eq!(emit(&urls[1], &turn, 1, json!({ "then": "release" })).await.0, 200);
     let next = claim(&urls[2]).await;
     let doubt = &next["in_doubt"][0];
     assert_eq!(
@@ -156,7 +156,7 @@ async fn who_takes_over_learns_which_calls_are_in_doubt_and_no_result_is_lost() 
         assert_eq!((&again["serial"], &again["duplicate"]), (&late["serial"], &json!(true)));
     }
     let received = format!(
-        "{SESSION}/turns/q/told?epoch={}&after={}",
+        "{SESSION}/turns/q/signals?epoch={}&after={}",
         next["epoch"],
         next["cursor"].as_str().unwrap()
     );
@@ -167,7 +167,7 @@ async fn who_takes_over_learns_which_calls_are_in_doubt_and_no_result_is_lost() 
         .await
         .expect("an answer");
     let received: Value = received.json().await.expect("JSON");
-    let whats: Vec<_> = received["told"]
+    let whats: Vec<_> = received["signals"]
         .as_array()
         .expect("told")
         .iter()
@@ -175,9 +175,9 @@ async fn who_takes_over_learns_which_calls_are_in_doubt_and_no_result_is_lost() 
         .collect();
     assert!(whats.contains(&&json!("tool_result")), "{received}");
     // It makes another call, under the same key as ever.
-    let (_, begun) = say(&urls[2], &next, 0, started).await;
+    let (_, begun) = emit(&urls[2], &next, 0, started).await;
     assert_eq!(begun["tools"][0]["key"], json!(key));
-    assert_eq!(say(&urls[2], &next, 1, json!({ "then": "complete" })).await.0, 200);
+    assert_eq!(emit(&urls[2], &next, 1, json!({ "then": "complete" })).await.0, 200);
     let (status, after) = post(&urls[1], &path, result("bounced")).await;
     assert_eq!((status, &after["late"]), (200, &json!(true)), "after the turn's end: {after}");
     let wrong = json!({ "call": "c2", "key": key, "epoch": 1, "result": { "text": "x" } });

@@ -157,12 +157,12 @@ async fn a_stream_of_changes_goes_on_where_its_reader_was() {
     append(&node.url, "a", "one").await;
     node = node.restart().await;
     let url = node.url.clone();
-    let says = async {
+    let reports = async {
         append(&url, "b", "one").await;
         delete(&url, "c").await;
     };
     let wanted = have(&[("a", 1), ("b", 1)]);
-    tokio::join!(one.stream(&node.url, &wanted), says);
+    tokio::join!(one.stream(&node.url, &wanted), reports);
     assert_eq!(one.resets, 0);
     // An EventSource never comes back from a refusal: a place that is none is all anew.
     let told = one.told;

@@ -56,12 +56,12 @@ async fn claim(node: &TestNode) -> Value {
     parse(&turn)
 }
 
-async fn say(node: &TestNode, turn: &Value, seq: u64, emitted: &Value) {
+async fn emit(node: &TestNode, turn: &Value, seq: u64, emitted: &Value) {
     let mut body = json!({ "epoch": turn["epoch"], "seq": seq });
     body.as_object_mut().expect("an object").extend(emitted.as_object().expect("one").clone());
     let (session, turn) = (turn["session"].as_str(), turn["turn"].as_str());
     let (session, turn) = (session.expect("a name"), turn.expect("a name"));
-    let path = format!("/v1/sessions/{session}/turns/{turn}/say");
+    let path = format!("/v1/sessions/{session}/turns/{turn}/output");
     let (status, received) = post(node, &path, &body).await;
     assert_eq!(status, 200, "{received}");
 }
@@ -91,7 +91,7 @@ async fn an_agent_that_asks_and_keeps_its_turn_is_answered() {
         let tool = json!({ "id": "call-1", "name": "drop", "arguments": { "table": "a" } });
         let question = json!({ "data": { "tool": tool } });
         let ask = json!([{ "interaction": "ap-1", "kind": "approval", "question": question }]);
-        say(&node, &turn, 0, &json!({ "ask": ask })).await;
+        emit(&node, &turn, 0, &json!({ "ask": ask })).await;
         turn
     };
     let ((status, received), turn) = tokio::join!(post(&node, "/v1/ai-sdk/poet", &body), asks);
@@ -129,7 +129,7 @@ async fn an_agent_that_asks_and_keeps_its_turn_is_answered() {
         while get(&node, path).await.1.contains(r#""interaction":"ap-1""#) {
             tokio::task::yield_now().await;
         }
-        say(&node, &turn, 1, &emitted).await;
+        emit(&node, &turn, 1, &emitted).await;
     };
     let ((status, received), ()) = tokio::join!(post(&node, "/v1/ai-sdk/poet", &answers), goes_on);
     assert_eq!(status, 200, "{received}");
@@ -146,7 +146,7 @@ async fn a_tool_of_the_clients_is_answered_by_the_name_of_its_call() {
         let turn = claim(&node).await;
         let question = json!({ "data": { "tool": { "id": "call-1", "name": "place" } } });
         let ask = json!([{ "interaction": "q-7", "kind": "client_tool", "question": question }]);
-        say(&node, &turn, 0, &json!({ "ask": ask, "then": "wait" })).await;
+        emit(&node, &turn, 0, &json!({ "ask": ask, "then": "wait" })).await;
     };
     let body = hello();
     let ((_, received), ()) = tokio::join!(post(&node, "/v1/ai-sdk/poet", &body), asks);
@@ -161,7 +161,7 @@ async fn a_tool_of_the_clients_is_answered_by_the_name_of_its_call() {
     let answers = json!({ "id": "s", "messages": [answer] });
     let goes_on = async {
         let turn = claim(&node).await;
-        say(&node, &turn, 0, &json!({ "events": [{ "text": "in Graz" }], "then": "complete" }))
+        emit(&node, &turn, 0, &json!({ "events": [{ "text": "in Graz" }], "then": "complete" }))
             .await;
     };
     let ((status, received), ()) = tokio::join!(post(&node, "/v1/ai-sdk/poet", &answers), goes_on);
@@ -177,7 +177,7 @@ async fn a_response_whose_agent_asks_and_keeps_its_turn_is_complete() {
         let turn = claim(&node).await;
         let question = json!({ "data": { "tool": "place", "arguments": { "n": 1 } } });
         let ask = json!([{ "interaction": "q-7", "kind": "client_tool", "question": question }]);
-        say(&node, &turn, 0, &json!({ "ask": ask })).await;
+        emit(&node, &turn, 0, &json!({ "ask": ask })).await;
         turn
     };
     let ((_, received), turn) = tokio::join!(post(&node, RESPONSES, &body), asks);
@@ -199,7 +199,7 @@ async fn a_response_whose_agent_asks_and_keeps_its_turn_is_complete() {
         while get(&node, "/v1/sessions/s").await.1.contains(r#""interaction":"q-7""#) {
             tokio::task::yield_now().await;
         }
-        say(&node, &turn, 1, &json!({ "events": [{ "text": "in Graz" }], "then": "complete" }))
+        emit(&node, &turn, 1, &json!({ "events": [{ "text": "in Graz" }], "then": "complete" }))
             .await;
     };
     let ((status, received), ()) = tokio::join!(post(&node, RESPONSES, &next), goes_on);
@@ -249,7 +249,8 @@ async fn a_run_that_is_gone_on_with_after_what_is_not_there_is_refused() {
     let path = "/v1/ag-ui/poet";
     let works = async {
         let turn = claim(&node).await;
-        say(&node, &turn, 0, &json!({ "events": [{ "text": "Roses" }], "then": "complete" })).await;
+        emit(&node, &turn, 0, &json!({ "events": [{ "text": "Roses" }], "then": "complete" }))
+            .await;
     };
     let ((_, whole), ()) = tokio::join!(post(&node, path, &run), works);
     let last = whole.lines().rev().find_map(|line| line.strip_prefix("id: ")).expect("an id");

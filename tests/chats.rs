@@ -29,14 +29,14 @@ async fn work(node: &TestNode, emitted: &Value) {
     let turn: Value = serde_json::from_str(&turn).expect("JSON");
     let mut body = json!({ "epoch": turn["epoch"], "seq": 0 });
     body.as_object_mut().expect("an object").extend(emitted.as_object().expect("one").clone());
-    let path = format!("/v1/sessions/s/turns/{}/say", turn["turn"].as_str().expect("a turn"));
+    let path = format!("/v1/sessions/s/turns/{}/output", turn["turn"].as_str().expect("a turn"));
     let (status, received) = post(node, &path, &body).await;
     assert_eq!(status, 200, "{received}");
 }
 
 /// A turn that waits for the output of a tool that the client has.
 async fn pending(node: &TestNode) {
-    let input = json!({ "input": "t", "agent": "poet", "said": { "text": "where?" } });
+    let input = json!({ "id": "t", "agent": "poet", "content": { "text": "where?" } });
     let (status, received) = post(node, "/v1/sessions/s/inputs", &input).await;
     assert_eq!(status, 200, "{received}");
     let question = json!({ "data": { "tool": { "id": "q", "name": "place", "arguments": {} } } });
@@ -59,7 +59,7 @@ async fn an_answer_that_comes_again_after_the_end_is_told_what_came_of_it() {
     assert!(first.contains("in Graz"), "{first}");
     assert_eq!(post(&node, completions, &tool).await, (200, first));
     // Another turn of the agent is none of theirs.
-    let input = json!({ "input": "other", "agent": "poet", "said": { "text": "and then?" } });
+    let input = json!({ "id": "other", "agent": "poet", "content": { "text": "and then?" } });
     assert_eq!(post(&node, "/v1/sessions/s/inputs", &input).await.0, 200);
     for emitted in ["Graz", "Wien"] {
         let resume = json!([{ "interruptId": "q", "status": "resolved", "payload": emitted }]);
@@ -101,7 +101,7 @@ async fn the_same_wish_for_another_answer_begins_one() {
         let other = message_of(&node, &again).await;
         assert!(!known.contains(&other), "it is another answer");
         // Something happens in the session meanwhile.
-        let input = json!({ "input": other, "agent": "critic", "said": { "text": "and you?" } });
+        let input = json!({ "id": other, "agent": "critic", "content": { "text": "and you?" } });
         assert_eq!(post(&node, "/v1/sessions/s/inputs", &input).await.0, 200);
         assert_eq!(message_of(&node, &again).await, other);
         known.push(other);

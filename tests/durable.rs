@@ -199,7 +199,7 @@ async fn stream(node: &TestNode, path: &str, seq: &str, more: Headers<'_>) -> St
 }
 
 impl Stream {
-    async fn say(&self, text: &'static str) {
+    async fn emit(&self, text: &'static str) {
         self.lines.as_ref().unwrap().send(Bytes::from(text)).await.unwrap();
     }
 
@@ -233,16 +233,16 @@ async fn a_streaming_append_is_acknowledged_as_it_goes_and_resumed_without_doubl
     let mut first = stream(&node, "s", "0", &[]).await;
     assert_eq!(first.answer.status(), 200);
     assert_eq!(of(&first.answer, "content-type"), "application/x-ndjson");
-    first.say("{\"a\":1}\n[2").await;
+    first.emit("{\"a\":1}\n[2").await;
     let line = first.until(0).await;
     assert_eq!(line["offset"], "0000000000000001_0000000000000001");
-    first.say(",3]\n\n\"x\"\n").await;
+    first.emit(",3]\n\n\"x\"\n").await;
     first.until(2).await;
     // The connection breaks, and the writer heard nothing of the last line.
     drop(first);
 
     let mut second = stream(&node, "s", "2", &[("stream-closed", "true")]).await;
-    second.say("\"x\"\n4").await;
+    second.emit("\"x\"\n4").await;
     second.lines = None;
     let line = second.until(4).await;
     assert_eq!((&line["end"], &line["closed"]), (&json!(true), &json!(true)));
@@ -253,7 +253,7 @@ async fn a_streaming_append_is_acknowledged_as_it_goes_and_resumed_without_doubl
 
     // What is known is acknowledged after the end too; what is not is refused by its own seq.
     let mut third = stream(&node, "s", "1", &[]).await;
-    third.say("[2,3]\n\"x\"\n4\n5\n6\n").await;
+    third.emit("[2,3]\n\"x\"\n4\n5\n6\n").await;
     assert_eq!(third.until(4).await["offset"], "0000000000000001_0000000000000004");
     assert_eq!(third.until(5).await["error"]["code"], "closed");
 }
@@ -266,14 +266,14 @@ async fn a_streaming_append_ends_at_the_first_line_that_is_refused() {
     assert_eq!(code(stream(&node, "t", "0", &[]).await.answer).await, "other_content_type");
     assert_eq!(code(stream(&node, "none", "0", &[]).await.answer).await, "not_found");
     let mut gap = stream(&node, "s", "5", &[]).await;
-    gap.say("1\n2\n").await;
+    gap.emit("1\n2\n").await;
     let line = gap.until(5).await;
     assert_eq!(
         (&line["error"]["code"], &line["error"]["expected"]),
         (&json!("sequence_gap"), &json!(0))
     );
     let mut broken = stream(&node, "s", "0", &[]).await;
-    broken.say("1\n{\n2\n").await;
+    broken.emit("1\n{\n2\n").await;
     let line = broken.until(1).await;
     assert_eq!(line["error"]["code"], "bad_json");
     let all: Value = get(&node, "s", &[]).await.json().await.unwrap();

@@ -402,7 +402,7 @@ async fn the_examples_of_the_protocol_are_taken() {
         client(&node).create(&session).await.unwrap();
         let some = vec![Body { format: "text".into(), payload: "x".into() }; 12];
         client(&node).appender(&session).append(&some, false).await.unwrap();
-        let input = json!({ "input": "q-17", "agent": "poet", "said": { "text": "x" } });
+        let input = json!({ "id": "q-17", "agent": "poet", "content": { "text": "x" } });
         let inputs = format!("/v1/sessions/{session}/inputs");
         assert_eq!(ask(&node, Method::POST, &inputs, input).await.0, 200);
         // What keeps an answer in a file goes on with it, and has no answer to show.

@@ -15,10 +15,10 @@ async fn show(url: &str) -> Value {
 }
 
 fn typing(who: &str, words: &str) -> Value {
-    json!({ "kind": "typing", "participant": who, "device": "phone", "said": { "text": words } })
+    json!({ "kind": "typing", "participant": who, "device": "phone", "content": { "text": words } })
 }
 
-async fn say(url: &str, body: Value) -> bool {
+async fn emit(url: &str, body: Value) -> bool {
     let (status, answer) = post(url, &format!("{SESSION}/ephemeral"), body).await;
     assert_eq!(status, 202, "{answer}");
     !answer["dropped"].as_bool().expect("it says so")
@@ -34,7 +34,7 @@ async fn listener(url: &str, rest: Value) -> Client {
 /// Says it until somebody hears it: who was attached a moment ago may not be known yet. Returns what was heard.
 async fn incoming(client: &mut Client, url: &str, body: &Value) -> Value {
     loop {
-        say(url, body.clone()).await;
+        emit(url, body.clone()).await;
         let incoming =
             tokio::time::timeout(Duration::from_secs(2), client.of("s", "ephemeral")).await;
         if let Ok(incoming) = incoming {
@@ -55,7 +55,7 @@ async fn everybody_who_listens_hears_it_at_every_node_and_the_log_does_not_grow(
         for from in &urls {
             let words = format!("{at} {from}");
             let mut received = incoming(&mut ears, from, &typing("ada", &words)).await;
-            while received["said"]["text"] != json!(words) {
+            while received["content"]["text"] != json!(words) {
                 // One that was said more than once came more than once.
                 received = ears.of("s", "ephemeral").await["data"]["messages"][0].clone();
             }
@@ -80,8 +80,8 @@ async fn a_stream_is_told_what_a_device_says_on_its_socket() {
     let mut answer = client().get(stream).send().await.expect("an answer");
     let mut text = String::new();
     let mut device = listener(&url, json!({ "participant": "ada", "device": "laptop" })).await;
-    let body = json!({ "kind": "pointer", "said": { "data": { "x": 1.5 } } });
-    let secret = json!({ "kind": "note", "said": { "text": "secret" }, "internal": true });
+    let body = json!({ "kind": "pointer", "content": { "data": { "x": 1.5 } } });
+    let secret = json!({ "kind": "note", "content": { "text": "secret" }, "internal": true });
     for (id, body) in [(7, secret), (8, body)] {
         let frame = json!({ "id": id, "op": "ephemeral", "session": "s", "body": body });
         let received = device.ask(frame).await;
@@ -91,7 +91,7 @@ async fn a_stream_is_told_what_a_device_says_on_its_socket() {
         let chunk = answer.chunk().await.expect("it goes on").expect("it does not end");
         text.push_str(std::str::from_utf8(&chunk).expect("text"));
     }
-    assert!(text.contains(r#""said":{"format":"json","data":{"x":1.5}}"#), "{text}");
+    assert!(text.contains(r#""content":{"format":"json","data":{"x":1.5}}"#), "{text}");
     assert!(text.contains(r#""participant":"ada","device":"laptop""#), "{text}");
     assert!(!text.contains("secret"), "{text}");
     let frame = json!({ "id": 9, "op": "ephemeral", "session": "none", "body": typing("a", "") });
@@ -115,16 +115,16 @@ async fn a_worker_shows_how_it_gets_on_in_its_own_turn_only() {
     let mut ears = listener(&urls[1], json!({ "ephemeral": true })).await;
     let mut worker = Client::open_at(&urls[2], "/v1/agents/ws", "").await;
     worker.send(&json!({ "type": "register", "agent": "poet", "worker": "w" })).await;
-    let body = json!({ "input": "q", "agent": "poet", "said": { "text": "a poem" } });
+    let body = json!({ "id": "q", "agent": "poet", "content": { "text": "a poem" } });
     assert_eq!(post(&urls[0], &format!("{SESSION}/inputs"), body).await.0, 200);
     let turn = worker.find("a turn", |frame| frame["type"] == "turn").await;
     let mut frame = json!({
         "type": "ephemeral", "session": "s", "turn": "q", "epoch": turn["epoch"],
-        "kind": "progress", "said": { "data": 0.5 },
+        "kind": "progress", "content": { "data": 0.5 },
     });
     worker.send(&frame).await;
     let received = ears.of("s", "ephemeral").await["data"]["messages"][0].clone();
-    let who = (&received["agent"], &received["turn"], &received["said"]["data"]);
+    let who = (&received["agent"], &received["turn"], &received["content"]["data"]);
     assert_eq!(who, (&json!("poet"), &json!("q"), &json!(0.5)));
     frame["epoch"] = json!(999);
     worker.send(&frame).await;
@@ -145,7 +145,7 @@ async fn a_flood_is_dropped_and_counted_and_events_come_all_the_same() {
         while content < 600 || (dropped == 0 && content < 20_000) {
             let all = (0..50).map(|at| {
                 let body = typing(&format!("p{}", (content + at) % 200), &"x".repeat(4_000));
-                say(&url, body)
+                emit(&url, body)
             });
             let taken = join_all(all).await;
             content += taken.len();

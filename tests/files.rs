@@ -99,7 +99,7 @@ impl Door {
         self.ask(Method::GET, file, headers, Bytes::new()).await
     }
 
-    async fn say(&self, text: &str) {
+    async fn emit(&self, text: &str) {
         let body = json!({ "events": [{ "format": "json", "data": { "url": text } }] });
         let answer = client().post(format!("{}/events", self.url)).json(&body).send().await;
         let answer = answer.expect("an answer");
@@ -174,8 +174,8 @@ async fn a_file_comes_in_pieces_is_read_in_ranges_and_goes_with_the_last_event()
         sha256(&door.get(&file, &[]).await.bytes().await.expect("all of it")),
         sha256(&bytes)
     );
-    door.say(&format!("/v1/sessions/a{file}")).await;
-    door.say("something else").await;
+    door.emit(&format!("/v1/sessions/a{file}")).await;
+    door.emit("something else").await;
     let drop = door.ask(Method::DELETE, &file, &[], Bytes::new()).await;
     assert_eq!(code(drop).await, (409, "file_in_use".into()));
     let list: Value = door.get("/files", &[]).await.json().await.expect("JSON");
@@ -296,10 +296,10 @@ async fn what_nobody_refers_to_expires_and_a_fork_reads_what_it_inherits() {
     for file in [&kept, &later] {
         assert_eq!(offset(&door.patch(file, 0, &bytes).await), Some(100_000));
     }
-    door.say(&kept).await;
+    door.emit(&kept).await;
     let forked = door.post("/fork", json!({ "session": "f" })).await;
     assert_eq!(forked.status(), StatusCode::CREATED);
-    door.say(&later).await;
+    door.emit(&later).await;
     let fork = Door { url: format!("{}/v1/sessions/f", node.url) };
     assert_eq!(fork.get(&kept, &[]).await.bytes().await.expect("all of it"), bytes);
     assert_eq!(code(fork.get(&later, &[]).await).await, (404, "no_such_file".into()));
@@ -504,7 +504,7 @@ async fn files_go_along_with_a_session_that_moves_and_a_fork_takes_those_of_its_
     for bytes in &all {
         let file = door.begun(bytes).await;
         assert_eq!(door.patch(&file, 0, bytes).await.status(), StatusCode::NO_CONTENT);
-        door.say(&file).await;
+        door.emit(&file).await;
         files.push(file);
     }
     let coming = door.begun(b"is not whole").await;

@@ -24,18 +24,19 @@ async fn get(url: &str, path: &str) -> Value {
 /// An input of Ada's, and the turn that it begins or is spoken into.
 async fn input(url: &str, session: &str, name: &str, words: &str) {
     let body = json!({
-        "input": name, "agent": "poet", "said": { "text": words },
+        "id": name, "agent": "poet", "content": { "text": words },
         "participant": "ada", "device": "phone",
     });
     let (status, answer) = post(url, &format!("/v1/sessions/{session}/inputs"), body).await;
     assert_eq!(status, 200, "{answer}");
 }
 
-async fn say(url: &str, turn: &Value, seq: u64, rest: Value) -> Value {
+async fn emit(url: &str, turn: &Value, seq: u64, rest: Value) -> Value {
     let mut body = json!({ "epoch": turn["epoch"], "seq": seq });
     body.as_object_mut().expect("an object").extend(rest.as_object().expect("one").clone());
     let (session, name) = (turn["session"].as_str(), turn["turn"].as_str());
-    let path = format!("/v1/sessions/{}/turns/{}/say", session.expect("text"), name.expect("text"));
+    let path =
+        format!("/v1/sessions/{}/turns/{}/output", session.expect("text"), name.expect("text"));
     let (status, answer) = post(url, &path, body).await;
     assert_eq!(status, 200, "{answer}");
     answer
@@ -55,7 +56,7 @@ async fn turn(url: &str, session: &str, name: &str, events: usize) {
         if !then.is_null() {
             body["then"] = then;
         }
-        say(url, &taken, seq, body).await;
+        emit(url, &taken, seq, body).await;
         if left == 0 {
             return;
         }
@@ -182,7 +183,7 @@ async fn every_node_tells_the_same_messages_with_all_that_is_in_them() {
         "question": { "data": { "tool": "pay" } },
     }]);
     let body = json!({ "events": [{ "text": "Paying. " }, chunk(call), chunk(want)], "ask": ask });
-    say(&urls[2], &taken, 0, body).await;
+    emit(&urls[2], &taken, 0, body).await;
     input(&urls[3], "s", "more", "and quickly").await;
     let home = get(&urls[0], "/v1/sessions/s/home").await;
     let replicas = home["replicas"].as_array().expect("replicas").clone();
@@ -202,7 +203,7 @@ async fn every_node_tells_the_same_messages_with_all_that_is_in_them() {
         assert_eq!((&open["kind"], open["deadline"].is_u64()), (&json!("approval"), true));
         let queued = &shown["inputs"][0];
         assert_eq!(
-            (&queued["input"], &queued["said"]["text"]),
+            (&queued["input"], &queued["content"]["text"]),
             (&json!("more"), &json!("and quickly"))
         );
     }
@@ -223,8 +224,8 @@ async fn every_node_tells_the_same_messages_with_all_that_is_in_them() {
     assert_eq!(status, 200);
     let output = r#"{"type":"tool-output-available","toolCallId":"k","output":{"left":2.50}}"#;
     let taken_in = get(&urls[0], "/v1/sessions/s").await["tail"].clone();
-    let body = json!({ "events": [chunk(output), { "text": "Done." }], "heard": taken_in, "then": "complete" });
-    say(&urls[2], &taken, 1, body).await;
+    let body = json!({ "events": [chunk(output), { "text": "Done." }], "consumed": taken_in, "then": "complete" });
+    emit(&urls[2], &taken, 1, body).await;
     for url in &urls {
         let message = get(url, &format!("/v1/sessions/s/messages/{}", last["id"])).await;
         let message = &message["message"];
@@ -257,7 +258,7 @@ async fn whoever_comes_late_is_told_what_is_waited_for() {
     input(url, "s", "t", "go").await;
     let taken = claim(url).await;
     let ask = json!([{ "interaction": "which", "kind": "choice", "question": { "data": { "choices": ["a", "b"] } } }]);
-    say(url, &taken, 0, json!({ "events": [{ "text": "Hm. " }], "ask": ask })).await;
+    emit(url, &taken, 0, json!({ "events": [{ "text": "Hm. " }], "ask": ask })).await;
     let take =
         json!({ "verb": "take", "participant": "sue", "role": "supervisor", "note": "I know her" });
     let (status, answer) = post(url, "/v1/sessions/s/control", take).await;
@@ -272,7 +273,7 @@ async fn whoever_comes_late_is_told_what_is_waited_for() {
     assert_eq!(snapshot["control"]["note"], "I know her");
     let queued = &snapshot["inputs"][0];
     assert_eq!(
-        (&queued["said"]["text"], &queued["held"]),
+        (&queued["content"]["text"], &queued["held"]),
         (&json!("is anybody there?"), &json!(true))
     );
     // What is older joins the snapshot without a gap.

@@ -12,8 +12,8 @@ use outlive::runtime::agent::{
     ToWorker, TurnKey, What,
 };
 use outlive::session::{
-    Ask, Cancel, Command, Config, Format, Input, NewEvent, Refusal, Role, Say, Scope, Then,
-    TurnOutput,
+    Ask, Cancel, Command, Config, Format, Input, NewEvent, Refusal, Role, Scope, Then, TurnOutput,
+    TurnReport,
 };
 use tokio::time::{Instant, timeout};
 
@@ -118,11 +118,11 @@ impl Worker {
         *refused
     }
 
-    async fn say(&self, key: &TurnKey, seq: u64, words: &[&str], then: Then) {
+    async fn emit(&self, key: &TurnKey, seq: u64, words: &[&str], then: Then) {
         let events = words.iter().map(|word| text(word)).collect();
         let output = Some(TurnOutput { seq, events, then, ..TurnOutput::default() });
-        let say = Say { output, ..Say::new(key.turn.clone(), key.epoch) };
-        let frame = FromWorker::Say { session: key.session.clone(), say: Box::new(say) };
+        let report = TurnReport { output, ..TurnReport::new(key.turn.clone(), key.epoch) };
+        let frame = FromWorker::Report { session: key.session.clone(), report: Box::new(report) };
         self.speaker.hear(frame).await.expect("open");
     }
 }
@@ -142,15 +142,15 @@ async fn a_link_hands_out_turns_while_there_is_room_and_acknowledges_each_say_at
     let steer = received.event.expect("an event");
     assert_eq!(steer.event.payload, "steer");
     let incoming = Some(steer.event.serial);
-    let beat = Say { consumed: incoming, ..Say::new(key.turn.clone(), key.epoch) };
-    let beat = FromWorker::Say { session: session(), say: Box::new(beat) };
+    let beat = TurnReport { consumed: incoming, ..TurnReport::new(key.turn.clone(), key.epoch) };
+    let beat = FromWorker::Report { session: session(), report: Box::new(beat) };
     worker.speaker.hear(beat).await.expect("open");
     // Says do not wait for each other; their answers come in order, each with its own place.
     for seq in 0..50 {
-        worker.say(&key, seq, &["a", "b"], Then::GoOn).await;
+        worker.emit(&key, seq, &["a", "b"], Then::GoOn).await;
     }
-    worker.say(&key, 52, &["gap"], Then::GoOn).await;
-    worker.say(&key, 50, &["c"], Then::Complete).await;
+    worker.emit(&key, 52, &["gap"], Then::GoOn).await;
+    worker.emit(&key, 50, &["c"], Then::Complete).await;
     let (mut places, mut refused) = (Vec::new(), Vec::new());
     for seq in 0..=50 {
         let ack = loop {
@@ -188,12 +188,12 @@ async fn a_cancelled_turn_holds_its_room_until_the_worker_is_done() {
     let mut worker = Worker::new(&node, 1, 15_000);
     ask(&node, "t").await;
     let (key, _) = worker.turn().await;
-    worker.say(&key, 0, &["one"], Then::GoOn).await;
+    worker.emit(&key, 0, &["one"], Then::GoOn).await;
     worker.ack().await;
     cancel(&node, "t").await;
     assert_eq!(worker.received().await.what, What::Cancel);
     ask(&node, "t2").await;
-    worker.say(&key, 1, &["two"], Then::GoOn).await;
+    worker.emit(&key, 1, &["two"], Then::GoOn).await;
     let refused = worker.refused().await;
     assert_eq!((refused.seq, refused.code), (Some(1), "turn_ended"));
     worker.speaker.hear(FromWorker::Done(key)).await.expect("open");
@@ -211,7 +211,7 @@ async fn what_a_worker_said_before_it_left_is_kept_and_its_turn_goes_to_another_
     ask(&node, "t").await;
     let (key, _) = worker.turn().await;
     for (seq, word) in ["Once", "upon", "a", "time"].iter().enumerate() {
-        worker.say(&key, seq as u64, &[word], Then::GoOn).await;
+        worker.emit(&key, seq as u64, &[word], Then::GoOn).await;
     }
     worker.speaker.close(Leave::Exited("signal 9".into()));
     // Far sooner than the lease would end.
@@ -261,7 +261,7 @@ async fn a_link_that_drains_closes_behind_its_last_turn() {
     ask(&node, "t").await;
     let (key, _) = worker.turn().await;
     worker.speaker.hear(FromWorker::Drain).await.expect("open");
-    worker.say(&key, 0, &["end"], Then::Complete).await;
+    worker.emit(&key, 0, &["end"], Then::Complete).await;
     assert!(worker.ack().await.over);
     assert_eq!(worker.next().await.expect_err("closed"), LinkEnd::Drained);
     assert!(worker.speaker.hear(FromWorker::Pong).await.is_err());
@@ -278,25 +278,25 @@ async fn what_was_refused_is_never_acknowledged_when_it_is_said_again() {
     let many = vec!["x"; limits::APPEND_EVENTS + 1];
     // Twice at once, and once more when it is known what became of it.
     for seq in [0, 0] {
-        worker.say(&key, seq, &many, Then::GoOn).await;
+        worker.emit(&key, seq, &many, Then::GoOn).await;
     }
     for _ in 0..2 {
         let refused = worker.refused().await;
         assert_eq!((refused.seq, refused.code), (Some(0), "too_many_events"));
     }
-    worker.say(&key, 0, &many, Then::GoOn).await;
+    worker.emit(&key, 0, &many, Then::GoOn).await;
     assert_eq!(worker.refused().await.code, "too_many_events");
     // What is behind it goes on, also where it is said again at the same time, and it may be put right.
-    worker.say(&key, 1, &["one"], Then::GoOn).await;
-    worker.say(&key, 0, &many, Then::GoOn).await;
+    worker.emit(&key, 1, &["one"], Then::GoOn).await;
+    worker.emit(&key, 0, &many, Then::GoOn).await;
     assert_eq!(worker.ack().await.seq, 1);
     assert_eq!(worker.refused().await.seq, Some(0));
-    worker.say(&key, 0, &["two"], Then::GoOn).await;
+    worker.emit(&key, 0, &["two"], Then::GoOn).await;
     let ack = worker.ack().await;
     assert!(ack.seq == 0 && ack.places.is_some(), "{ack:?}");
-    worker.say(&key, 0, &["two"], Then::GoOn).await;
+    worker.emit(&key, 0, &["two"], Then::GoOn).await;
     assert_eq!(worker.ack().await.seq, 0);
-    worker.say(&key, 2, &["three"], Then::Complete).await;
+    worker.emit(&key, 2, &["three"], Then::Complete).await;
     assert!(worker.ack().await.over);
     let received = story(&node).await;
     let output: Vec<_> =
@@ -321,15 +321,16 @@ async fn a_say_that_no_entry_has_room_for_is_refused_for_good() {
         role: Role::Participant,
     };
     let output = TurnOutput { ask: (0..5).map(ask).collect(), ..TurnOutput::default() };
-    let say = Say { output: Some(output), ..Say::new(key.turn.clone(), key.epoch) };
+    let report =
+        TurnReport { output: Some(output), ..TurnReport::new(key.turn.clone(), key.epoch) };
     let until = Instant::now() + Duration::from_secs(30);
-    let command = Command::Say(Box::new(say.clone()));
+    let command = Command::Report(Box::new(report.clone()));
     let answer = node.node.runtime.sessions.submit(&session(), command, until).await;
     let too_large = |refusal: &Refusal| matches!(refusal, Refusal::AppendTooLarge { .. });
     assert!(matches!(&answer, Err(SubmitError::Refused { refusal, .. }) if too_large(refusal)));
-    let frame = FromWorker::Say { session: key.session.clone(), say: Box::new(say) };
+    let frame = FromWorker::Report { session: key.session.clone(), report: Box::new(report) };
     worker.speaker.hear(frame).await.expect("open");
     assert_eq!(worker.refused().await.code, "append_too_large");
-    worker.say(&key, 1, &["done"], Then::Complete).await;
+    worker.emit(&key, 1, &["done"], Then::Complete).await;
     assert!(worker.ack().await.over);
 }

@@ -57,7 +57,7 @@ async fn append(url: &str, session: &str, seq: u64, body: Value) -> Value {
 }
 
 async fn input(url: &str, session: &str, name: &str, text: &str) -> (u16, Value) {
-    let body = json!({ "input": name, "agent": "poet", "said": { "text": text } });
+    let body = json!({ "id": name, "agent": "poet", "content": { "text": text } });
     post(url, &format!("/v1/sessions/{session}/inputs"), body).await
 }
 
@@ -76,7 +76,7 @@ async fn furnish(url: &str) {
     let body = json!({
         "epoch": turn["epoch"], "seq": 0, "events": [{ "text": "roses" }], "then": "complete",
     });
-    assert_eq!(post(url, &format!("{SESSION}/turns/t1/say"), body).await.0, 200);
+    assert_eq!(post(url, &format!("{SESSION}/turns/t1/output"), body).await.0, 200);
     input(url, "s", "t2", "more").await;
 }
 

@@ -58,11 +58,12 @@ async fn claim(url: &str, worker: &str) -> Value {
 }
 
 /// Says something as the worker that has the turn.
-async fn say(url: &str, turn: &Value, seq: u64, rest: Value) -> Value {
+async fn emit(url: &str, turn: &Value, seq: u64, rest: Value) -> Value {
     let mut body = json!({ "epoch": turn["epoch"], "seq": seq });
     body.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
     let (session, name) = (turn["session"].as_str(), turn["turn"].as_str());
-    let path = format!("/v1/sessions/{}/turns/{}/say", session.expect("text"), name.expect("text"));
+    let path =
+        format!("/v1/sessions/{}/turns/{}/output", session.expect("text"), name.expect("text"));
     let (status, answer) = post(url, &path, body).await;
     assert_eq!(status, 200, "{answer}");
     answer
@@ -166,7 +167,7 @@ async fn a_second_device_begins_with_what_there_is_and_not_with_thousands_of_pie
     let url = cluster.url(1);
     create(&url, "s", json!({})).await;
     let body = json!({
-        "input": "t", "agent": "poet", "said": { "text": "a poem" },
+        "id": "t", "agent": "poet", "content": { "text": "a poem" },
         "participant": "ada", "device": "phone",
     });
     input(&url, "s", body).await;
@@ -175,7 +176,7 @@ async fn a_second_device_begins_with_what_there_is_and_not_with_thousands_of_pie
     for seq in 0..20 {
         let words: Vec<_> = (0..100).map(|word| format!("{seq}.{word} ")).collect();
         let events: Vec<_> = words.iter().map(|word| json!({ "text": word })).collect();
-        say(&url, &taken, seq, json!({ "events": events })).await;
+        emit(&url, &taken, seq, json!({ "events": events })).await;
         whole += &words.concat();
     }
     let mut laptop = Device::attach(&url, "s", "participant=ada&device=laptop&snapshot=1").await;
@@ -196,7 +197,7 @@ async fn a_second_device_begins_with_what_there_is_and_not_with_thousands_of_pie
     assert_eq!(snapshot["control"]["mode"], "auto");
     // What comes next follows without a gap.
     let end = json!({ "events": [{ "text": "end" }], "then": "complete" });
-    let output = say(&url, &taken, 20, end).await;
+    let output = emit(&url, &taken, 20, end).await;
     let next = laptop.event("turn.output").await;
     assert_eq!((&next["serial"], &next["offset"]), (&output["first"], &json!(whole.len())));
     let completed = laptop.event("turn.completed").await;
@@ -236,10 +237,10 @@ async fn the_first_answer_wins_and_the_other_device_hears_of_it() {
     let cluster = Cluster::up(3, FLAGS).await;
     let urls = cluster.urls();
     create(&urls[0], "s", json!({})).await;
-    input(&urls[0], "s", json!({ "input": "t", "agent": "poet", "said": { "text": "go" } })).await;
+    input(&urls[0], "s", json!({ "id": "t", "agent": "poet", "content": { "text": "go" } })).await;
     let taken = claim(&urls[0], "w").await;
     let ask = json!([{ "interaction": "i", "kind": "approval", "question": { "text": "May I?" } }]);
-    say(&urls[0], &taken, 0, json!({ "ask": ask })).await;
+    emit(&urls[0], &taken, 0, json!({ "ask": ask })).await;
     let mut laptop =
         Device::attach(&urls[1], "s", "participant=ada&device=laptop&snapshot=1").await;
     let attached = laptop.next("attached", |_| true).await;
@@ -281,13 +282,13 @@ async fn a_supervisor_takes_over_answers_and_hands_back() {
         let (participant, device) =
             if text == "I am Sue." { ("sue", "turn_queue") } else { ("ada", "phone") };
         json!({
-            "input": name, "agent": "poet", "said": { "text": text },
+            "id": name, "agent": "poet", "content": { "text": text },
             "participant": participant, "device": device,
         })
     };
     input(&url, "s", asks("t", "a poem")).await;
     let taken = claim(&url, "w").await;
-    say(&url, &taken, 0, json!({ "events": [{ "text": "Roses" }] })).await;
+    emit(&url, &taken, 0, json!({ "events": [{ "text": "Roses" }] })).await;
     ada.event("turn.output").await;
     let control = async |body: Value| post(&url, "/v1/sessions/s/control", body).await;
     let take = |participant: &str, role: &str| json!({ "verb": "take", "participant": participant, "role": role, "note": "mine" });
@@ -300,7 +301,7 @@ async fn a_supervisor_takes_over_answers_and_hands_back() {
     let (status, problem) = control(take("bob", "controller")).await;
     assert_eq!((status, &problem["code"]), (409, &json!("controlled_by_other")));
     // What the agent says now is a draft for the supervisor.
-    say(&url, &taken, 1, json!({ "events": [{ "text": " draft" }], "then": "complete" })).await;
+    emit(&url, &taken, 1, json!({ "events": [{ "text": " draft" }], "then": "complete" })).await;
     let draft = sue.next("message", |data| data["text"] == " draft").await;
     assert_eq!(draft["visibility"], "internal");
     // What people ask is for the supervisor, who answers.
@@ -319,7 +320,7 @@ async fn a_supervisor_takes_over_answers_and_hands_back() {
     ada.event("control.released").await;
     let again = claim(&url, "w").await;
     assert_eq!(again["turn"], "q");
-    say(&url, &again, 0, json!({ "events": [{ "text": "me" }], "then": "complete" })).await;
+    emit(&url, &again, 0, json!({ "events": [{ "text": "me" }], "then": "complete" })).await;
     ada.event("turn.completed").await;
     let texts = |frames: &[Frame]| frames.iter().any(|frame| frame.data.contains(" draft"));
     assert!(texts(&sue.frames) && !texts(&ada.frames), "drafts are not for everyone");
@@ -380,14 +381,14 @@ async fn a_person_lets_turns_rest_and_go_on() {
     let cluster = Cluster::up(1, FLAGS).await;
     let url = cluster.url(1);
     create(&url, "s", json!({})).await;
-    input(&url, "s", json!({ "input": "t", "agent": "poet", "said": { "text": "go" } })).await;
+    input(&url, "s", json!({ "id": "t", "agent": "poet", "content": { "text": "go" } })).await;
     let taken = claim(&url, "w").await;
     let body = json!({ "turn": "t", "participant": "ada", "role": "observer" });
     let (status, problem) = post(&url, "/v1/sessions/s/pause", body).await;
     assert_eq!((status, &problem["code"]), (403, &json!("insufficient_role")));
     let (status, paused) = post(&url, "/v1/sessions/s/pause", json!({ "turn": "t" })).await;
     assert_eq!((status, &paused["turns"]), (200, &json!(1)));
-    say(&url, &taken, 0, json!({ "then": "pause" })).await;
+    emit(&url, &taken, 0, json!({ "then": "pause" })).await;
     assert_eq!(get(&url, "/v1/sessions/s").await["turns"][0]["health"], "paused");
     let (status, resumed) = post(&url, "/v1/sessions/s/resume", json!({ "all": true })).await;
     assert_eq!((status, &resumed["turns"]), (200, &json!(1)));
@@ -400,10 +401,10 @@ async fn a_turn_that_nobody_watches_rests_and_goes_on_when_somebody_comes() {
     let url = cluster.url(1);
     create(&url, "s", json!({ "unwatched": { "pause_after_ms": 500 } })).await;
     let mut phone = Device::attach(&url, "s", "participant=ada&device=phone").await;
-    input(&url, "s", json!({ "input": "t", "agent": "poet", "said": { "text": "go" } })).await;
+    input(&url, "s", json!({ "id": "t", "agent": "poet", "content": { "text": "go" } })).await;
     let taken = claim(&url, "w").await;
     phone.event("turn.started").await;
-    say(&url, &taken, 0, json!({ "events": [{ "text": "one " }] })).await;
+    emit(&url, &taken, 0, json!({ "events": [{ "text": "one " }] })).await;
     // A page that is loaded again is no leaving.
     drop(phone);
     let phone = Device::attach(&url, "s", "participant=ada&device=phone").await;
@@ -416,13 +417,13 @@ async fn a_turn_that_nobody_watches_rests_and_goes_on_when_somebody_comes() {
     // An onlooker without a name is nobody.
     let pausing = onlooker.event("turn.pausing").await;
     assert_eq!(pausing["reason"], "unwatched");
-    say(&url, &taken, 1, json!({ "events": [{ "text": "two " }], "then": "pause" })).await;
+    emit(&url, &taken, 1, json!({ "events": [{ "text": "two " }], "then": "pause" })).await;
     onlooker.event("turn.paused").await;
     assert_eq!(get(&url, "/v1/sessions/s").await["turns"][0]["state"], "paused");
     let _phone = Device::attach(&url, "s", "participant=ada&device=phone").await;
     onlooker.event("turn.resumed").await;
     let again = claim(&url, "v").await;
-    say(&url, &again, 0, json!({ "events": [{ "text": "three" }], "then": "complete" })).await;
+    emit(&url, &again, 0, json!({ "events": [{ "text": "three" }], "then": "complete" })).await;
     onlooker.event("turn.completed").await;
     let messages = get(&url, "/v1/sessions/s/messages").await;
     assert_eq!(messages["messages"][1]["text"], "one two three");

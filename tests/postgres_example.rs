@@ -110,7 +110,7 @@ async fn told(node: &TestNode, sessions: &[&str]) -> Value {
 }
 
 async fn talk(node: &TestNode, session: &str, turn: &str, words: &str) {
-    let body = json!({ "input": turn, "agent": "poet", "said": { "text": words } });
+    let body = json!({ "id": turn, "agent": "poet", "content": { "text": words } });
     let path = format!("/v1/sessions/{session}");
     assert_eq!(post(&node.url, &format!("{path}/inputs"), body).await.0, 200);
     let taken = claim(&node.url).await;
@@ -118,7 +118,7 @@ async fn talk(node: &TestNode, session: &str, turn: &str, words: &str) {
         "epoch": taken["epoch"], "seq": 0, "events": [{ "text": format!("'{words}' \\ $$;") }],
         "then": "complete",
     });
-    assert_eq!(post(&node.url, &format!("{path}/turns/{turn}/say"), body).await.0, 200);
+    assert_eq!(post(&node.url, &format!("{path}/turns/{turn}/output"), body).await.0, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

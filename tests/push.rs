@@ -7,7 +7,7 @@ use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_endpoint_is_asked_with_the_conversation_and_its_answer_comes_into_the_log() {
-    const SAYS: Does = Does::Says(&[
+    const SAYS: Does = Does::Sends(&[
         r#"{"choices":[{"delta":{"content":"Hel"}}]}"#,
         r#"{"choices":[{"delta":{"content":"lo"}}]}"#,
         r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#,
@@ -58,7 +58,7 @@ async fn an_answer_that_breaks_off_is_asked_for_again_and_superseded() {
     const SCRIPT: &[Does] = &[
         Does::Breaks(&[r#"{"type":"text-delta","id":"0","delta":"half an"}"#]),
         Does::Refuses(503),
-        Does::Says(&[r#"{"type":"text-delta","id":"0","delta":"whole"}"#, r#"{"type":"finish"}"#]),
+        Does::Sends(&[r#"{"type":"text-delta","id":"0","delta":"whole"}"#, r#"{"type":"finish"}"#]),
     ];
     let endpoint = Endpoint::serve(SCRIPT).await;
     let agent = format!("kind = \"push\"\nprotocol = \"ai-sdk\"\nurl = \"{}\"", endpoint.url);
@@ -82,7 +82,7 @@ async fn what_an_endpoint_said_before_it_broke_off_is_in_the_log() {
     const WORDS: [&str; 200] =
         [r#"{"choices":[{"index":0,"delta":{"content":"w"},"finish_reason":null}]}"#; 200];
     const END: &[&str] = &[r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#, "[DONE]"];
-    let endpoint = Endpoint::serve(&[Does::Breaks(&WORDS), Does::Says(END)]).await;
+    let endpoint = Endpoint::serve(&[Does::Breaks(&WORDS), Does::Sends(END)]).await;
     let agent = format!("kind = \"push\"\nprotocol = \"openai\"\nurl = \"{}\"", endpoint.url);
     let (cluster, _file) = node(&agent).await;
     let url = cluster.url(1);
@@ -197,7 +197,7 @@ async fn a_piece_that_is_too_large_leaves_its_type_and_size_in_the_log() {
         [file, format!(r#"{{"type":"{url}"}}"#).leak(), r#"{"type":"finish"}"#]
     });
     static SCRIPT: std::sync::LazyLock<[Does; 1]> =
-        std::sync::LazyLock::new(|| [Does::Says(&*LARGE)]);
+        std::sync::LazyLock::new(|| [Does::Sends(&*LARGE)]);
     let (received, ..) = end_of("ai-sdk", &*SCRIPT, "").await;
     for omitted in [r#"{"bytes":300024,"type":"file"}"#, r#"{"bytes":300011}"#] {
         let omitted = format!(r#"ai-sdk/1:{{"data":{omitted},"type":"data-omitted"}}"#);
@@ -228,7 +228,7 @@ async fn a_line_that_never_ends_fails_the_turn_at_once() {
         [format!(r#"{{"type":"text-delta","delta":"{text}"}}"#).leak(), r#"{"type":"finish"}"#]
     });
     static SCRIPT: std::sync::LazyLock<[Does; 1]> =
-        std::sync::LazyLock::new(|| [Does::Says(&*LARGE)]);
+        std::sync::LazyLock::new(|| [Does::Sends(&*LARGE)]);
     let (received, all, requests) = end_of("ai-sdk", &*SCRIPT, "").await;
     let reason = all.last().expect("one")["reason"].as_str().expect("text");
     assert!(reason.contains("is larger than"), "{received:?}");
@@ -243,7 +243,7 @@ async fn a_text_that_is_larger_than_a_request_is_in_the_log_whole() {
         [format!(r#"{{"type":"text-delta","delta":"{text}"}}"#).leak(), r#"{"type":"finish"}"#]
     });
     static SCRIPT: std::sync::LazyLock<[Does; 1]> =
-        std::sync::LazyLock::new(|| [Does::Says(&*LARGE)]);
+        std::sync::LazyLock::new(|| [Does::Sends(&*LARGE)]);
     let (received, ..) = end_of("ai-sdk", &*SCRIPT, "").await;
     let emitted: usize =
         received.iter().filter_map(|received| received.strip_prefix("text:")).map(str::len).sum();

@@ -9,12 +9,12 @@ const STOP: &str = r#"{"type":"finish","finishReason":"stop"}"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_was_cut_is_complete_for_that_reason() {
-    const OPENAI: &[Does] = &[Does::Says(&[
+    const OPENAI: &[Does] = &[Does::Sends(&[
         r#"{"choices":[{"index":0,"delta":{"content":"one two"},"finish_reason":null}]}"#,
         r#"{"choices":[{"index":0,"delta":{},"finish_reason":"length"}]}"#,
         "[DONE]",
     ])];
-    const AI_SDK: &[Does] = &[Does::Says(&[
+    const AI_SDK: &[Does] = &[Does::Sends(&[
         r#"{"type":"text-delta","id":"0","delta":"one two"}"#,
         r#"{"type":"finish","finishReason":"length"}"#,
     ])];
@@ -28,7 +28,7 @@ async fn an_answer_that_was_cut_is_complete_for_that_reason() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_that_is_reset_is_superseded_and_what_came_before_it_stays() {
-    const SCRIPT: &[Does] = &[Does::Says(&[
+    const SCRIPT: &[Does] = &[Does::Sends(&[
         r#"{"type":"start"}"#,
         r#"{"type":"start-step"}"#,
         r#"{"type":"text-delta","id":"0","delta":"Before."}"#,
@@ -56,7 +56,7 @@ async fn a_step_that_is_reset_is_superseded_and_what_came_before_it_stays() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_texts_of_an_answer_are_two_paragraphs() {
-    const AI_SDK: &[Does] = &[Does::Says(&[
+    const AI_SDK: &[Does] = &[Does::Sends(&[
         r#"{"type":"start-step"}"#,
         r#"{"type":"text-start","id":"t1"}"#,
         r#"{"type":"text-delta","id":"t1","delta":"One."}"#,
@@ -67,7 +67,7 @@ async fn two_texts_of_an_answer_are_two_paragraphs() {
         r#"{"type":"text-end","id":"t2"}"#,
         STOP,
     ])];
-    const AG_UI: &[Does] = &[Does::Says(&[
+    const AG_UI: &[Does] = &[Does::Sends(&[
         r#"{"type":"TEXT_MESSAGE_CONTENT","messageId":"a","delta":"One."}"#,
         r#"{"type":"TEXT_MESSAGE_CONTENT","messageId":"b","delta":"Two."}"#,
         r#"{"type":"RUN_FINISHED"}"#,
@@ -97,7 +97,7 @@ async fn two_texts_of_an_answer_are_two_paragraphs() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_after_an_error_is_not_lost() {
-    const SCRIPT: &[Does] = &[Does::Says(&[
+    const SCRIPT: &[Does] = &[Does::Sends(&[
         r#"{"type":"text-delta","id":"0","delta":"one "}"#,
         r#"{"type":"error","errorText":"a side job failed"}"#,
         r#"{"type":"text-delta","id":"0","delta":"two"}"#,
@@ -114,7 +114,7 @@ async fn what_comes_after_an_error_is_not_lost() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_kept_is_kept_byte_for_byte() {
     const CHUNK: &str = r#"{"type":"tool-input-available", "toolCallId":"k1","toolName":"sum","input":{"z":1.10,"a":25122920421210000011234,"e":1e400,"s":"\ud83d\u00e4"},"providerExecuted":true}"#;
-    let (received, ..) = end_of("ai-sdk", &[Does::Says(&[CHUNK, STOP])], "").await;
+    let (received, ..) = end_of("ai-sdk", &[Does::Sends(&[CHUNK, STOP])], "").await;
     assert!(received.contains(&format!("ai-sdk/1:{CHUNK}")), "{received:?}");
     assert_eq!(received.last().map(String::as_str), Some("turn.completed"));
 }
@@ -128,7 +128,7 @@ async fn an_endpoint_that_is_busy_is_asked_again_when_it_says_and_no_attempt_is_
         Does::Answers(
             "HTTP/1.1 429 No\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\nretry-after: Sun, 06 Nov 1994 08:49:38 GMT\r\ncontent-length: 0\r\n\r\n",
         ),
-        Does::Says(&[STOP]),
+        Does::Sends(&[STOP]),
     ];
     let endpoint = Endpoint::serve(SCRIPT).await;
     let (cluster, _file) = serving("ai-sdk", &endpoint, "").await;
@@ -177,7 +177,7 @@ async fn a_connection_that_stays_after_the_end_of_its_answer_holds_nobody_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_ends_in_form_without_a_finish_is_asked_for_again() {
     const CUT: &[Does] =
-        &[Does::Says(&[r#"{"choices":[{"delta":{"content":"half"}}]}"#, "[DONE]"])];
+        &[Does::Sends(&[r#"{"choices":[{"delta":{"content":"half"}}]}"#, "[DONE]"])];
     let (received, all, requests) = end_of("openai", CUT, "").await;
     assert_eq!(requests, 2, "{received:?}");
     assert_eq!(all.last().expect("one")["type"], "turn.failed", "{received:?}");
@@ -186,12 +186,12 @@ async fn a_stream_that_ends_in_form_without_a_finish_is_asked_for_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_text_of_a_snapshot_is_the_answers() {
     const SCRIPT: &[Does] = &[
-        Does::Says(&[
+        Does::Sends(&[
             r#"{"type":"RUN_STARTED","threadId":"t","runId":"r"}"#,
             r#"{"type":"MESSAGES_SNAPSHOT","messages":[{"id":"u1","role":"user","content":"first"},{"id":"a1","role":"assistant","content":"one two"}]}"#,
             r#"{"type":"RUN_FINISHED","threadId":"t","runId":"r"}"#,
         ]),
-        Does::Says(&[r#"{"type":"RUN_FINISHED","threadId":"t","runId":"r"}"#]),
+        Does::Sends(&[r#"{"type":"RUN_FINISHED","threadId":"t","runId":"r"}"#]),
     ];
     let endpoint = Endpoint::serve(SCRIPT).await;
     let (cluster, _file) = serving("ag-ui", &endpoint, "").await;

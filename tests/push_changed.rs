@@ -26,12 +26,12 @@ async fn call(url: &str) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changed_arguments_reach_an_endpoint_of_the_ai_sdk_and_stand_in_messages() {
     const SCRIPT: &[Does] = &[
-        Does::Says(&[
+        Does::Sends(&[
             r#"{"type":"tool-input-available","toolCallId":"k1","toolName":"order","input":{"chairs":3}}"#,
             r#"{"type":"tool-approval-request","approvalId":"i1","toolCallId":"k1"}"#,
             r#"{"type":"finish","finishReason":"tool-calls"}"#,
         ]),
-        Does::Says(&[
+        Does::Sends(&[
             r#"{"type":"tool-output-available","toolCallId":"k1","output":"ordered"}"#,
             STOP,
         ]),
@@ -60,12 +60,12 @@ async fn changed_arguments_reach_an_endpoint_of_the_ai_sdk_and_stand_in_messages
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn changed_arguments_reach_an_endpoint_of_ag_ui_under_its_own_name() {
     const SCRIPT: &[Does] = &[
-        Does::Says(&[
+        Does::Sends(&[
             r#"{"type":"TOOL_CALL_START","toolCallId":"k1","toolCallName":"order"}"#,
             r#"{"type":"TOOL_CALL_ARGS","toolCallId":"k1","delta":"{\"chairs\":3}"}"#,
             r#"{"type":"RUN_FINISHED","outcome":{"type":"interrupt","interrupts":[{"id":"i1","reason":"tool_call","toolCallId":"k1"}]}}"#,
         ]),
-        Does::Says(&[
+        Does::Sends(&[
             r#"{"type":"TOOL_CALL_RESULT","toolCallId":"k1","content":"ordered"}"#,
             r#"{"type":"RUN_FINISHED"}"#,
         ]),
@@ -99,7 +99,7 @@ async fn an_attempt_is_told_which_calls_of_the_one_before_are_in_doubt() {
             r#"{"type":"tool-output-available","toolCallId":"k1","output":1}"#,
             r#"{"type":"tool-input-available","toolCallId":"k2","toolName":"order","input":{"chairs":3}}"#,
         ]),
-        Does::Says(&[STOP]),
+        Does::Sends(&[STOP]),
     ];
     let endpoint = Endpoint::serve(SCRIPT).await;
     let (cluster, _file) = serving("ai-sdk", &endpoint, "").await;

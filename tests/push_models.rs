@@ -20,16 +20,20 @@ const STOP: &str = r#"{"type":"message_stop"}"#;
 async fn a_model_behind_the_messages_api_answers() {
     const SCRIPT: &[Does] = &[
         // It has no room for now, and then its connection ends in form without an end of the answer.
-        Does::Says(&[
+        Does::Sends(&[
             START,
             BLOCK,
             HALF,
             r#"{"type":"error","error":{"type":"overloaded_error","message":"no room"}}"#,
         ]),
-        Does::Says(&[START, BLOCK, HALF, END_OF_BLOCK, TURN]),
+        Does::Sends(&[START, BLOCK, HALF, END_OF_BLOCK, TURN]),
         // The connection stays after the end.
         Does::Hangs(&[START, BLOCK, ROSES, END_OF_BLOCK, TURN, STOP]),
-        Does::Says(&[START, r#"{"type":"message_delta","delta":{"stop_reason":"refusal"}}"#, STOP]),
+        Does::Sends(&[
+            START,
+            r#"{"type":"message_delta","delta":{"stop_reason":"refusal"}}"#,
+            STOP,
+        ]),
     ];
     let endpoint = Endpoint::serve(SCRIPT).await;
     let base = endpoint.url.trim_end_matches("/agent");
@@ -66,7 +70,7 @@ async fn a_model_behind_the_messages_api_answers() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_model_behind_chat_completions_answers() {
-    const SCRIPT: &[Does] = &[Does::Says(&[
+    const SCRIPT: &[Does] = &[Does::Sends(&[
         r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#,
         r#"{"choices":[{"index":0,"delta":{"content":"Roses"},"finish_reason":null}]}"#,
         r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#,
@@ -90,14 +94,14 @@ async fn a_model_behind_chat_completions_answers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_whose_calls_are_the_clients_waits_for_them() {
     const SCRIPT: &[Does] = &[
-        Does::Says(&[
+        Does::Sends(&[
             r#"{"type":"RUN_STARTED","threadId":"s","runId":"t1"}"#,
             r#"{"type":"TOOL_CALL_START","toolCallId":"k1","toolCallName":"place"}"#,
             r#"{"type":"TOOL_CALL_ARGS","toolCallId":"k1","delta":"{\"n\":1}"}"#,
             r#"{"type":"TOOL_CALL_END","toolCallId":"k1"}"#,
             r#"{"type":"RUN_FINISHED","threadId":"s","runId":"t1","outcome":{"type":"success","pendingToolCallIds":["k1"]}}"#,
         ]),
-        Does::Says(&[r#"{"type":"RUN_FINISHED","outcome":{"type":"success"}}"#]),
+        Does::Sends(&[r#"{"type":"RUN_FINISHED","outcome":{"type":"success"}}"#]),
     ];
     let endpoint = Endpoint::serve(SCRIPT).await;
     let agent = format!("kind = \"push\"\nprotocol = \"ag-ui\"\nurl = \"{}\"", endpoint.url);

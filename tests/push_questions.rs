@@ -18,13 +18,13 @@ async fn post(url: &str, body: Value) -> Value {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tools_are_in_the_conversation_with_what_came_of_them() {
     const SCRIPT: &[Does] = &[
-        Does::Says(&[
+        Does::Sends(&[
             r#"{"type":"tool-input-available","toolCallId":"k1","toolName":"lookup","input":{"id":7}}"#,
             r#"{"type":"tool-output-available","toolCallId":"k1","output":{"left":12}}"#,
             r#"{"type":"text-delta","id":"0","delta":"twelve"}"#,
             STOP,
         ]),
-        Does::Says(&[STOP]),
+        Does::Sends(&[STOP]),
     ];
     let endpoint = Endpoint::serve(SCRIPT).await;
     let (cluster, _file) = serving("ai-sdk", &endpoint, "").await;
@@ -44,18 +44,18 @@ async fn tools_are_in_the_conversation_with_what_came_of_them() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_text_is_asked_all_the_same() {
     const SCRIPT: &[Does] =
-        &[Does::Says(&[r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#])];
+        &[Does::Sends(&[r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#])];
     let endpoint = Endpoint::serve(SCRIPT).await;
     let (cluster, _file) = serving("openai", &endpoint, "").await;
     let url = cluster.url(1);
-    let output = json!({ "said": { "data": { "n": 1 } } });
+    let output = json!({ "content": { "data": { "n": 1 } } });
     ask_with(&url, "t1", "", output).await;
     until(&url, "turn.completed").await;
     assert_eq!(
         endpoint.request(0)["messages"],
         json!([{ "role": "user", "content": "{\"n\":1}" }])
     );
-    let picture = json!({ "said": { "format": "image/png", "base64": "iVBORw0KGgo=" } });
+    let picture = json!({ "content": { "format": "image/png", "base64": "iVBORw0KGgo=" } });
     ask_with(&url, "t2", "", picture).await;
     count(&url, "turn.completed", 2).await;
     let image = json!({
@@ -69,7 +69,7 @@ async fn what_is_no_text_is_asked_all_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_messages_of_a_person_are_one_where_roles_take_turns() {
     const SCRIPT: &[Does] =
-        &[Does::Hangs(&[]), Does::Says(&[r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#])];
+        &[Does::Hangs(&[]), Does::Sends(&[r#"{"choices":[{"delta":{},"finish_reason":"stop"}]}"#])];
     let endpoint = Endpoint::serve(SCRIPT).await;
     let (cluster, _file) = serving("openai", &endpoint, "").await;
     let url = cluster.url(1);
@@ -85,7 +85,7 @@ async fn two_messages_of_a_person_are_one_where_roles_take_turns() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_interrupt_asks_people_and_the_run_that_goes_on_has_their_answer() {
     const SCRIPT: &[Does] = &[
-        Does::Says(&[
+        Does::Sends(&[
             r#"{"type":"RUN_STARTED","threadId":"t","runId":"r"}"#,
             r#"{"type":"TEXT_MESSAGE_CONTENT","messageId":"a","delta":"Let me see."}"#,
             r#"{"type":"TOOL_CALL_START","toolCallId":"k1","toolCallName":"order"}"#,
@@ -94,7 +94,7 @@ async fn an_interrupt_asks_people_and_the_run_that_goes_on_has_their_answer() {
         ]),
         // The run that goes on breaks off once; what was said before the question stays.
         Does::Breaks(&[r#"{"type":"TEXT_MESSAGE_CONTENT","messageId":"b","delta":"Ord"}"#]),
-        Does::Says(&[
+        Does::Sends(&[
             r#"{"type":"TOOL_CALL_RESULT","toolCallId":"k1","content":"ordered"}"#,
             r#"{"type":"TEXT_MESSAGE_CONTENT","messageId":"b","delta":"Done."}"#,
             r#"{"type":"RUN_FINISHED"}"#,
@@ -128,15 +128,15 @@ async fn an_interrupt_asks_people_and_the_run_that_goes_on_has_their_answer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_approval_goes_back_in_the_part_of_its_tool() {
     const SCRIPT: &[Does] = &[
-        Does::Says(&[
+        Does::Sends(&[
             r#"{"type":"start","messageId":"m1"}"#,
             r#"{"type":"tool-input-available","toolCallId":"k1","toolName":"order","input":{"chairs":3}}"#,
             r#"{"type":"tool-approval-request","approvalId":"i1","toolCallId":"k1"}"#,
             r#"{"type":"finish","finishReason":"tool-calls"}"#,
             "[DONE]",
         ]),
-        Does::Says(&[r#"{"type":"tool-output-denied","toolCallId":"k1"}"#, STOP]),
-        Does::Says(&[STOP]),
+        Does::Sends(&[r#"{"type":"tool-output-denied","toolCallId":"k1"}"#, STOP]),
+        Does::Sends(&[STOP]),
     ];
     let endpoint = Endpoint::serve(SCRIPT).await;
     let (cluster, _file) = serving("ai-sdk", &endpoint, "").await;
@@ -164,10 +164,10 @@ async fn an_approval_goes_back_in_the_part_of_its_tool() {
 /// Endpoints name their questions as they like; a session has each name once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_question_whose_name_was_there_before_is_asked_under_another() {
-    const ASKS: Does = Does::Says(&[
+    const ASKS: Does = Does::Sends(&[
         r#"{"type":"RUN_FINISHED","outcome":{"type":"interrupt","interrupts":[{"id":"i1","message":"Sure?"}]}}"#,
     ]);
-    const SCRIPT: &[Does] = &[ASKS, ASKS, Does::Says(&[r#"{"type":"RUN_FINISHED"}"#])];
+    const SCRIPT: &[Does] = &[ASKS, ASKS, Does::Sends(&[r#"{"type":"RUN_FINISHED"}"#])];
     let endpoint = Endpoint::serve(SCRIPT).await;
     let (cluster, _file) = serving("ag-ui", &endpoint, "").await;
     let url = cluster.url(1);
@@ -188,10 +188,10 @@ async fn a_question_whose_name_was_there_before_is_asked_under_another() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_endpoint_that_asked_twice_goes_on_with_both_answers() {
     const SCRIPT: &[Does] = &[
-        Does::Says(&[
+        Does::Sends(&[
             r#"{"type":"RUN_FINISHED","outcome":{"type":"interrupt","interrupts":[{"id":"i1","message":"Red?"},{"id":"i2","message":"Big?"}]}}"#,
         ]),
-        Does::Says(&[r#"{"type":"RUN_FINISHED"}"#]),
+        Does::Sends(&[r#"{"type":"RUN_FINISHED"}"#]),
     ];
     let endpoint = Endpoint::serve(SCRIPT).await;
     let (cluster, _file) = serving("ag-ui", &endpoint, "").await;
@@ -215,10 +215,10 @@ async fn an_endpoint_that_asked_twice_goes_on_with_both_answers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_speaks_instead_of_answering_is_heard() {
     const SCRIPT: &[Does] = &[
-        Does::Says(&[
+        Does::Sends(&[
             r#"{"type":"RUN_FINISHED","outcome":{"type":"interrupt","interrupts":[{"id":"i1","message":"Sure?"}]}}"#,
         ]),
-        Does::Says(&[r#"{"type":"RUN_FINISHED"}"#]),
+        Does::Sends(&[r#"{"type":"RUN_FINISHED"}"#]),
     ];
     let endpoint = Endpoint::serve(SCRIPT).await;
     let (cluster, _file) = serving("ag-ui", &endpoint, "").await;
@@ -234,7 +234,7 @@ async fn whoever_speaks_instead_of_answering_is_heard() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_question_without_a_name_fails_the_turn() {
-    const SCRIPT: &[Does] = &[Does::Says(&[
+    const SCRIPT: &[Does] = &[Does::Sends(&[
         r#"{"type":"RUN_FINISHED","outcome":{"type":"interrupt","interrupts":[{"id":""}]}}"#,
     ])];
     let (received, all, requests) = end_of("ag-ui", SCRIPT, "").await;
@@ -250,7 +250,7 @@ async fn a_question_that_the_session_has_no_room_for_fails_the_turn() {
         let calls: Vec<_> = (0..65).map(|at| json!({ "id": format!("i{at}") })).collect();
         let outcome = json!({ "type": "interrupt", "interrupts": calls });
         let finish = json!({ "type": "RUN_FINISHED", "outcome": outcome }).to_string();
-        [Does::Says(vec![&*finish.leak()].leak())]
+        [Does::Sends(vec![&*finish.leak()].leak())]
     });
     let (received, all, requests) = end_of("ag-ui", &*SCRIPT, "").await;
     assert_eq!(requests, 1, "{received:?}");
@@ -260,7 +260,7 @@ async fn a_question_that_the_session_has_no_room_for_fails_the_turn() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_conversation_that_is_not_whole_says_so_in_the_log() {
-    const SCRIPT: &[Does] = &[Does::Says(&[STOP])];
+    const SCRIPT: &[Does] = &[Does::Sends(&[STOP])];
     let endpoint = Endpoint::serve(SCRIPT).await;
     let (cluster, _file) = serving("ai-sdk", &endpoint, "").await;
     let url = cluster.url(1);
@@ -284,7 +284,7 @@ async fn a_conversation_that_is_not_whole_says_so_in_the_log() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_endpoint_can_tell_who_calls() {
     use outlive::auth::SigningSecret;
-    const SCRIPT: &[Does] = &[Does::Breaks(&[]), Does::Says(&[STOP])];
+    const SCRIPT: &[Does] = &[Does::Breaks(&[]), Does::Sends(&[STOP])];
     let secrets =
         ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "AAAAQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwAAA"];
     let dir = tempfile::tempdir().expect("a directory");
@@ -321,7 +321,7 @@ async fn an_endpoint_can_tell_who_calls() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_conversation_that_begins_with_items_is_told_with_them() {
     const SCRIPT: &[Does] =
-        &[Does::Says(&[r#"{"choices":[{"delta":{"content":"Ada."},"finish_reason":"stop"}]}"#])];
+        &[Does::Sends(&[r#"{"choices":[{"delta":{"content":"Ada."},"finish_reason":"stop"}]}"#])];
     let endpoint = Endpoint::serve(SCRIPT).await;
     let (cluster, _file) = serving("openai", &endpoint, "").await;
     let url = cluster.url(1);

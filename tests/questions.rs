@@ -14,14 +14,14 @@ async fn get(url: &str, path: &str) -> Value {
 /// A session with a turn that a worker has.
 async fn begin(url: &str) -> Value {
     create(url, "s").await;
-    let body = json!({ "input": "q", "agent": "poet", "said": { "text": "a poem" } });
+    let body = json!({ "id": "q", "agent": "poet", "content": { "text": "a poem" } });
     assert_eq!(post(url, &format!("{SESSION}/inputs"), body).await.0, 200);
     claim(url).await
 }
 
-async fn say(url: &str, turn: &Value, seq: u64, mut body: Value) -> (u16, Value) {
+async fn emit(url: &str, turn: &Value, seq: u64, mut body: Value) -> (u16, Value) {
     (body["epoch"], body["seq"]) = (turn["epoch"].clone(), seq.into());
-    post(url, &format!("{SESSION}/turns/q/say"), body).await
+    post(url, &format!("{SESSION}/turns/q/output"), body).await
 }
 
 async fn answer(url: &str, name: &str, who: &str, role: &str, words: &str) -> (u16, Value) {
@@ -45,14 +45,14 @@ async fn a_question_that_is_taken_back_is_over_everywhere() {
     let turn = begin(&urls[0]).await;
     let asks = |name: &str| json!({ "interaction": name, "kind": "approval", "question": { "text": "Send it?" } });
     let (status, received) =
-        say(&urls[0], &turn, 0, json!({ "ask": [asks("a"), asks("b")] })).await;
+        emit(&urls[0], &turn, 0, json!({ "ask": [asks("a"), asks("b")] })).await;
     assert_eq!(status, 200, "{received}");
     let unknown = json!({ "withdraw": [{ "interaction": "c" }] });
-    let (status, problem) = say(&urls[1], &turn, 1, unknown).await;
+    let (status, problem) = emit(&urls[1], &turn, 1, unknown).await;
     assert_eq!((status, &problem["code"]), (404, &json!("no_such_interaction")));
     let back = json!({ "withdraw": [{ "interaction": "a", "reason": "found it" }] });
     for duplicate in [false, true] {
-        let (status, received) = say(&urls[1], &turn, 1, back.clone()).await;
+        let (status, received) = emit(&urls[1], &turn, 1, back.clone()).await;
         assert_eq!((status, &received["duplicate"]), (200, &json!(duplicate)), "{received}");
     }
     for url in &urls {
@@ -79,7 +79,7 @@ async fn a_question_is_for_those_who_may_and_the_first_of_them() {
         "interaction": "a", "kind": "approval", "question": { "text": "Send it?" },
         "role": "supervisor",
     });
-    let (status, received) = say(&url, &turn, 0, json!({ "ask": [ask], "then": "wait" })).await;
+    let (status, received) = emit(&url, &turn, 0, json!({ "ask": [ask], "then": "wait" })).await;
     assert_eq!(status, 200, "{received}");
     assert_eq!(get(&url, "").await["interactions"][0]["role"], "supervisor");
     let (status, problem) = answer(&url, "a", "ada", "controller", "yes").await;
@@ -90,5 +90,5 @@ async fn a_question_is_for_those_who_may_and_the_first_of_them() {
     assert_eq!((status, &lost["code"]), (409, &json!("interaction_already_answered")));
     assert_eq!((&lost["by"], &lost["answered"]), (&json!("sue"), &won["serial"]));
     let bad = json!({ "ask": [{ "interaction": "b", "kind": "k", "question": { "text": "?" }, "role": "king" }] });
-    assert_eq!(say(&url, &turn, 1, bad).await.1["code"], "bad_json");
+    assert_eq!(emit(&url, &turn, 1, bad).await.1["code"], "bad_json");
 }

@@ -205,7 +205,7 @@ async fn every_door_has_the_same_quota() {
     let create_stream = client().put(format!("{}/v1/stream/d", node.url)).bearer_auth(&acme);
     let made = create_stream.header("content-type", "application/json").send().await.unwrap();
     assert_eq!(made.status(), 201);
-    let input = |id: &str| json!({ "input": id, "agent": "poet", "said": { "text": "hello" } });
+    let input = |id: &str| json!({ "id": id, "agent": "poet", "content": { "text": "hello" } });
     let (status, _) = ask(&node, &acme, Method::POST, "/v1/sessions/s/inputs", input("t")).await;
     assert_eq!(status, 200);
     let (status, turn) =
@@ -217,12 +217,12 @@ async fn every_door_has_the_same_quota() {
         ask(&node, &acme, Method::POST, path, spent.clone()).await.0 == 200
     })
     .await;
-    let say = json!({ "epoch": turn["epoch"], "seq": 0, "events": [{ "text": "hello" }] });
+    let report = json!({ "epoch": turn["epoch"], "seq": 0, "events": [{ "text": "hello" }] });
     let message = json!({ "role": "user", "id": "m", "parts": [{ "type": "text", "text": "hi" }] });
     for (path, body) in [
         ("/v1/sessions/s/events", append()),
         ("/v1/sessions/s/inputs", input("u")),
-        ("/v1/sessions/s/turns/t/say", say.clone()),
+        ("/v1/sessions/s/turns/t/output", report.clone()),
         ("/v1/stream/d", json!([1, 2])),
         ("/v1/openai/responses", json!({ "model": "poet", "input": "hi" })),
         ("/v1/ai-sdk/poet", json!({ "id": "s", "messages": [message] })),
@@ -275,23 +275,23 @@ async fn what_a_worker_says_over_its_quota_is_refused_and_may_be_said_again() {
     let acme = key(&node.url, "acme").await;
     create(&node, &acme, "s").await;
     eventually("an input is taken", async || {
-        let input = json!({ "input": "t", "agent": "poet", "said": { "text": "hello" } });
+        let input = json!({ "id": "t", "agent": "poet", "content": { "text": "hello" } });
         ask(&node, &acme, Method::POST, "/v1/sessions/s/inputs", input).await.0 == 200
     })
     .await;
     let mut worker = Client::open_as(&node, "/v1/agents/ws", &acme).await;
     worker.send(&json!({ "type": "register", "agent": "poet", "worker": "w" })).await;
     let turn = worker.find("a turn", |frame| frame["type"] == "turn").await;
-    let say = |seq: u64| {
+    let emit = |seq: u64| {
         json!({
-            "type": "say", "session": "s", "turn": "t", "epoch": turn["epoch"], "seq": seq,
+            "type": "output", "session": "s", "turn": "t", "epoch": turn["epoch"], "seq": seq,
             "events": [{ "text": seq.to_string() }],
         })
     };
     let (mut seq, mut refused) = (0, 0);
     while seq < 3 || refused == 0 {
         assert!(seq < MANY as u64, "nothing was refused");
-        worker.send(&say(seq)).await;
+        worker.send(&emit(seq)).await;
         let kinds = ["ack", "refused"];
         let answer = worker
             .find("an answer", |frame| kinds.contains(&frame["type"].as_str().unwrap_or_default()))

@@ -98,7 +98,7 @@ async fn slow_bodies_and_lines_never_keep_an_interrupt_out() {
     assert_eq!(cancel.0, 200, "{}", cancel.1);
     let claim = post(&node, "/v1/agents/a/claim", &json!({ "worker": "w", "wait_ms": 0 })).await;
     assert!(claim.0 < 300, "{}", claim.1);
-    let input = json!({ "input": "i", "agent": "a", "said": { "text": "x" } });
+    let input = json!({ "id": "i", "agent": "a", "content": { "text": "x" } });
     let input = post(&node, "/v1/sessions/s/inputs", &input).await;
     assert!(input.0 < 300, "{}", input.1);
     append(&node, "s", &["x".repeat(100_000)]).await;

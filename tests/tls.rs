@@ -72,7 +72,7 @@ async fn read_to(stream: &mut TlsStream<TcpStream>, mark: &str) -> String {
     String::from_utf8_lossy(&got).into_owned()
 }
 
-async fn say(stream: &mut TlsStream<TcpStream>, head: &str, body: &str) {
+async fn emit(stream: &mut TlsStream<TcpStream>, head: &str, body: &str) {
     let length = body.len();
     let head = format!("{head} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {length}\r\n");
     let request = format!("{head}content-type: text/plain\r\n\r\n{body}");
@@ -86,10 +86,10 @@ async fn both_versions_of_http_are_spoken_and_a_stream_goes_on_through_a_renewal
     let first = certify(&files);
     let node = start(&files).await;
     let mut writer = connect(&node, &first, &[b"http/1.1"]).await.unwrap();
-    say(&mut writer, "PUT /v1/sessions/s", "").await;
+    emit(&mut writer, "PUT /v1/sessions/s", "").await;
     read_to(&mut writer, "\"created\":true").await;
     let mut reader = connect(&node, &first, &[b"http/1.1"]).await.unwrap();
-    say(&mut reader, "GET /v1/sessions/s/events?live=sse", "").await;
+    emit(&mut reader, "GET /v1/sessions/s/events?live=sse", "").await;
     read_to(&mut reader, "event: caught-up").await;
 
     let stream = connect(&node, &first, &[b"h2", b"http/1.1"]).await.unwrap();
@@ -122,7 +122,7 @@ async fn both_versions_of_http_are_spoken_and_a_stream_goes_on_through_a_renewal
     command.env("SSL_CERT_FILE", &files.cert);
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "s\n", "{output:?}");
-    say(&mut writer, "POST /v1/sessions/s/events", "still here").await;
+    emit(&mut writer, "POST /v1/sessions/s/events", "still here").await;
     read_to(&mut reader, "still here").await;
 }
 
@@ -148,7 +148,7 @@ async fn whoever_speaks_no_tls_is_sent_away_and_harms_nobody() {
         silent.push(plain(&node).await);
     }
     let mut client = connect(&node, &cert, &[b"http/1.1"]).await.unwrap();
-    say(&mut client, "GET /healthz", "").await;
+    emit(&mut client, "GET /healthz", "").await;
     read_to(&mut client, "200 OK").await;
     let mut config = node_config(dir.path().join("data"));
     config.client_tls = Some(CertificateFiles { cert: files.cert, key: dir.path().join("none") });

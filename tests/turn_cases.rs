@@ -37,7 +37,7 @@ impl Case {
     }
 
     async fn input(&self, input: &str, agent: &str, text: &str) -> (u16, Value) {
-        let body = json!({ "input": input, "agent": agent, "said": { "text": text } });
+        let body = json!({ "id": input, "agent": agent, "content": { "text": text } });
         self.post("/v1/sessions/s/inputs", body).await
     }
 
@@ -48,12 +48,12 @@ impl Case {
         turn
     }
 
-    async fn say(&self, turn: &Value, seq: u64, rest: Value) -> (u16, Value) {
+    async fn emit(&self, turn: &Value, seq: u64, rest: Value) -> (u16, Value) {
         let mut body = json!({ "epoch": turn["epoch"], "seq": seq });
         let rest = rest.as_object().expect("an object").clone();
         body.as_object_mut().expect("an object").extend(rest);
         let name = turn["turn"].as_str().expect("a name");
-        self.post(&format!("/v1/sessions/s/turns/{name}/say"), body).await
+        self.post(&format!("/v1/sessions/s/turns/{name}/output"), body).await
     }
 
     async fn messages(&self) -> Vec<(String, String)> {
@@ -87,9 +87,9 @@ async fn a_worker_of_an_earlier_life_neither_speaks_in_the_next_nor_swallows_its
     case.input("t1", "poet", "second life").await;
     let new = case.claim().await;
     assert!(old["epoch"].as_u64() < new["epoch"].as_u64(), "{old} {new}");
-    let output = case.say(&old, 0, json!({ "events": [{ "text": "words of A" }] })).await;
+    let output = case.emit(&old, 0, json!({ "events": [{ "text": "words of A" }] })).await;
     assert_eq!((output.0, &output.1["code"]), (403, &json!("fenced")));
-    let output = case.say(&new, 0, json!({ "events": [{ "text": "words of B" }] })).await;
+    let output = case.emit(&new, 0, json!({ "events": [{ "text": "words of B" }] })).await;
     assert_eq!((output.0, &output.1["duplicate"]), (200, &json!(false)));
     let last = ("agent".to_owned(), "words of B".to_owned());
     assert_eq!(case.messages().await.last(), Some(&last));
@@ -100,10 +100,10 @@ async fn who_types_instead_of_answering_is_heard() {
     let case = Case::begin(json!({})).await;
     case.input("q1", "poet", "first").await;
     let turn = case.claim().await;
-    assert_eq!(case.say(&turn, 0, asks()).await.0, 200);
+    assert_eq!(case.emit(&turn, 0, asks()).await.0, 200);
     let (_, steered) = case.input("q2", "poet", "no, otherwise").await;
     let again = case.claim().await;
-    assert_eq!((&again["turn"], &again["spoken"]), (&json!("q1"), &steered["serial"]));
+    assert_eq!((&again["turn"], &again["last_input"]), (&json!("q1"), &steered["serial"]));
     assert_eq!(texts(&again), ["first", "no, otherwise"]);
     let status = case.get("/v1/sessions/s").await;
     assert_eq!(status["interactions"][0]["interaction"], ASK);
@@ -117,7 +117,7 @@ async fn a_time_to_live_begins_when_the_last_turn_and_the_last_participant_are_g
     let case = Case::begin(json!({ "ttl_ms": ttl_ms })).await;
     case.input("q1", "poet", "first").await;
     let turn = case.claim().await;
-    assert_eq!(case.say(&turn, 0, asks()).await.0, 200);
+    assert_eq!(case.emit(&turn, 0, asks()).await.0, 200);
     assert_eq!(case.get("/v1/sessions/s").await["expires_at"], Value::Null);
     // What must not happen takes its time: another session, which nobody uses, ends later than this one would.
     let idle = case.request("PUT", "/v1/sessions/idle", json!({ "ttl_ms": 3 * ttl_ms })).await;
@@ -136,7 +136,7 @@ async fn a_time_to_live_begins_when_the_last_turn_and_the_last_participant_are_g
     })
     .await;
     let again = case.claim().await;
-    assert_eq!(case.say(&again, 0, json!({ "then": "complete" })).await.0, 200);
+    assert_eq!(case.emit(&again, 0, json!({ "then": "complete" })).await.0, 200);
     assert_eq!(case.get("/v1/sessions/s").await["expires_at"], Value::Null);
     drop(watching);
     eventually("it ends when nobody is left", async || {
@@ -162,12 +162,12 @@ async fn what_is_said_into_a_turn_is_shown_in_front_of_what_is_said_behind_it() 
     let case = Case::begin(json!({})).await;
     case.input("q1", "poet", "a poem").await;
     let turn = case.claim().await;
-    case.say(&turn, 0, json!({ "events": [{ "text": "Roses " }] })).await;
-    case.say(&turn, 1, json!({ "events": [{ "text": "are" }] })).await;
+    case.emit(&turn, 0, json!({ "events": [{ "text": "Roses " }] })).await;
+    case.emit(&turn, 1, json!({ "events": [{ "text": "are" }] })).await;
     let (_, steered) = case.input("q2", "poet", "about violets").await;
-    let rest = json!({ "events": [{ "text": "Violets" }], "heard": steered["serial"] });
-    case.say(&turn, 2, rest).await;
-    case.say(&turn, 3, json!({ "then": "complete" })).await;
+    let rest = json!({ "events": [{ "text": "Violets" }], "consumed": steered["serial"] });
+    case.emit(&turn, 2, rest).await;
+    case.emit(&turn, 3, json!({ "then": "complete" })).await;
     let received = case.messages().await;
     let received: Vec<_> =
         received.iter().map(|(role, text)| (role.as_str(), text.as_str())).collect();
@@ -187,14 +187,14 @@ async fn retention_keeps_what_a_turn_under_way_was_asked() {
     let turn = case.claim().await;
     let words = "word ".repeat(200);
     for seq in 0..20 {
-        case.say(&turn, seq, json!({ "events": [{ "text": words }] })).await;
+        case.emit(&turn, seq, json!({ "events": [{ "text": words }] })).await;
     }
-    case.say(&turn, 20, json!({ "then": "release" })).await;
+    case.emit(&turn, 20, json!({ "then": "release" })).await;
     let again = case.claim().await;
     assert_eq!(texts(&again), ["a poem"]);
     assert_eq!(case.messages().await[0].1, "a poem");
     // Once the turn is over, what is too much goes.
-    case.say(&again, 0, json!({ "events": [{ "text": words }], "then": "complete" })).await;
+    case.emit(&again, 0, json!({ "events": [{ "text": words }], "then": "complete" })).await;
     let status = case.get("/v1/sessions/s").await;
     assert!(1 < status["first"].as_u64().expect("a serial"), "{status}");
 }

@@ -17,17 +17,17 @@ async fn get(url: &str, path: &str) -> (u16, Value, String) {
 
 async fn input(url: &str, name: &str, when_busy: &str) {
     let body = json!({
-        "input": name, "agent": "poet", "said": { "text": name }, "when_busy": when_busy,
+        "id": name, "agent": "poet", "content": { "text": name }, "when_busy": when_busy,
         "participant": "ada", "device": "phone",
     });
     let (status, answer) = post(url, &format!("{SESSION}/inputs"), body).await;
     assert_eq!(status, 200, "{answer}");
 }
 
-async fn say(url: &str, turn: &Value, seq: u64, mut body: Value) {
+async fn emit(url: &str, turn: &Value, seq: u64, mut body: Value) {
     (body["epoch"], body["seq"]) = (turn["epoch"].clone(), seq.into());
     let name = turn["turn"].as_str().expect("a name");
-    let (status, answer) = post(url, &format!("{SESSION}/turns/{name}/say"), body).await;
+    let (status, answer) = post(url, &format!("{SESSION}/turns/{name}/output"), body).await;
     assert_eq!(status, 200, "{answer}");
 }
 
@@ -56,7 +56,7 @@ async fn a_turn_tells_its_state_and_then_its_result() {
     let (_, active, _) = get(url, "turns/q?wait_ms=1").await;
     assert_eq!((&active["state"], &active["worker"]), (&json!("active"), &json!("w")));
     let steps = json!({ "step": "look", "events": [{ "text": "I look. " }] });
-    say(url, &taken, 0, steps).await;
+    emit(url, &taken, 0, steps).await;
     let waits = async { get(url, "turns/q?wait_ms=60000").await };
     let ends = async {
         let finish = r#"{"type":"finish","finishReason":"length","messageMetadata":{"usage":{"cost":1.10}}}"#;
@@ -64,7 +64,7 @@ async fn a_turn_tells_its_state_and_then_its_result() {
         let events = json!([{ "text": "Roses" }, data]);
         let body =
             json!({ "step": "say", "events": events, "then": "complete", "reason": "length" });
-        say(url, &taken, 1, body).await;
+        emit(url, &taken, 1, body).await;
     };
     let ((status, over, text), ()) = tokio::join!(waits, ends);
     assert_eq!(
@@ -100,9 +100,9 @@ async fn a_turn_whose_input_was_trimmed_is_told_by_what_is_left_of_it() {
     let taken = claim(url).await;
     let part = |seq: u64| seq.to_string().repeat(1_000);
     for seq in 0..9 {
-        say(url, &taken, seq, json!({ "events": [{ "text": part(seq) }] })).await;
+        emit(url, &taken, seq, json!({ "events": [{ "text": part(seq) }] })).await;
     }
-    say(url, &taken, 9, json!({ "events": [{ "text": part(9) }], "then": "complete" })).await;
+    emit(url, &taken, 9, json!({ "events": [{ "text": part(9) }], "then": "complete" })).await;
     let session = client().get(format!("{url}{SESSION}")).send().await.expect("an answer");
     let session: Value = session.json().await.expect("JSON");
     assert!(1 < session["first"].as_u64().expect("a serial"), "its input was trimmed: {session}");
@@ -130,7 +130,7 @@ async fn a_wait_for_an_input_that_a_person_holds_lasts_until_its_turn_is_over() 
     let ends = async {
         control("release").await;
         let turn = claim(url).await;
-        say(url, &turn, 0, json!({ "events": [{ "text": "Roses" }], "then": "complete" })).await;
+        emit(url, &turn, 0, json!({ "events": [{ "text": "Roses" }], "then": "complete" })).await;
     };
     let ((status, over, _), ()) = tokio::join!(waits, ends);
     assert_eq!(
@@ -148,7 +148,7 @@ async fn a_turn_that_ended_long_ago_is_found_and_listed_with_the_others() {
     input(url, "first", "queue").await;
     let taken = claim(url).await;
     let events = vec![json!({ "text": "x" }); 1_000];
-    say(url, &taken, 0, json!({ "events": events, "then": "fail", "reason": "no paper" })).await;
+    emit(url, &taken, 0, json!({ "events": events, "then": "fail", "reason": "no paper" })).await;
     // More than the session remembers the names of.
     for at in 0..OTHERS {
         input(url, &format!("q-{at}"), "interrupt").await;
@@ -195,9 +195,9 @@ async fn what_is_larger_than_a_page_is_told_from_its_end() {
     let taken = claim(url).await;
     // Longer than what is read of a turn.
     for seq in 0..25 {
-        say(url, &taken, seq, json!({ "events": vec![json!({ "text": "x" }); 1_000] })).await;
+        emit(url, &taken, seq, json!({ "events": vec![json!({ "text": "x" }); 1_000] })).await;
     }
-    say(url, &taken, 25, json!({ "events": [{ "text": "end" }], "then": "complete" })).await;
+    emit(url, &taken, 25, json!({ "events": [{ "text": "end" }], "then": "complete" })).await;
     let (_, over, _) = get(url, "turns/long").await;
     let message = &over["messages"][0];
     let (cut, text) = (message["cut"].as_u64(), message["text"].as_str().expect("a text"));
@@ -214,7 +214,7 @@ async fn a_turn_ends_for_whoever_waits_at_another_node_though_its_leader_dies() 
         (1..=4).filter(|node| *node != leader).map(|node| cluster.url(node)).collect();
     input(&others[0], "q", "queue").await;
     let taken = claim(&others[1]).await;
-    say(&others[1], &taken, 0, json!({ "events": [{ "text": "Ros" }] })).await;
+    emit(&others[1], &taken, 0, json!({ "events": [{ "text": "Ros" }] })).await;
     let waits = others.iter().map(|url| async move { get(url, "turns/q?wait_ms=60000").await });
     let waits = futures::future::join_all(waits);
     let ends = async {
@@ -223,7 +223,7 @@ async fn a_turn_ends_for_whoever_waits_at_another_node_though_its_leader_dies() 
             let body = json!({
                 "epoch": taken["epoch"], "seq": 1, "events": [{ "text": "es" }], "then": "complete",
             });
-            post(&others[1], &format!("{SESSION}/turns/q/say"), body).await.0 == 200
+            post(&others[1], &format!("{SESSION}/turns/q/output"), body).await.0 == 200
         })
         .await;
     };

@@ -25,7 +25,7 @@ async fn create(url: &str, session: &str) {
 }
 
 async fn input(url: &str, session: &str, input: &str, text: &str) -> Value {
-    let body = json!({ "input": input, "agent": "poet", "said": { "text": text } });
+    let body = json!({ "id": input, "agent": "poet", "content": { "text": text } });
     let (status, answer) = post(&format!("{url}/v1/sessions/{session}/inputs"), body).await;
     assert_eq!(status, 200, "{answer}");
     answer
@@ -45,11 +45,12 @@ async fn claim(url: &str, worker: &str) -> Value {
 }
 
 /// Says something as the worker that has the turn.
-async fn say(url: &str, turn: &Value, seq: Option<u64>, rest: Value) -> (u16, Value) {
+async fn emit(url: &str, turn: &Value, seq: Option<u64>, rest: Value) -> (u16, Value) {
     let mut body = json!({ "epoch": turn["epoch"], "seq": seq });
     body.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
     let (session, name) = (turn["session"].as_str(), turn["turn"].as_str());
-    let path = format!("/v1/sessions/{}/turns/{}/say", session.expect("text"), name.expect("text"));
+    let path =
+        format!("/v1/sessions/{}/turns/{}/output", session.expect("text"), name.expect("text"));
     post(&format!("{url}{path}"), body).await
 }
 
@@ -88,18 +89,19 @@ async fn a_turn_is_asked_for_at_one_node_and_worked_on_at_another() {
         );
         assert_eq!(taken["events"][0]["text"], "a poem");
         let (status, output) =
-            say(at, &taken, Some(0), json!({ "events": [{ "text": "Roses" }] })).await;
+            emit(at, &taken, Some(0), json!({ "events": [{ "text": "Roses" }] })).await;
         assert_eq!((status, &output["over"]), (200, &json!(false)));
         assert_eq!(health(&urls[2], "s").await, "streaming");
         // A steer: the worker sees from any answer that more was spoken.
         let steered = input(&urls[1], "s", &format!("steer {round}"), "shorter").await;
         assert_eq!(steered["turn"], requested["turn"]);
-        let (_, output) = say(at, &taken, None, json!({})).await;
-        assert_eq!(output["spoken"], steered["serial"]);
-        let incoming = &output["spoken"];
-        let done = json!({ "events": [{ "text": "red." }], "then": "complete", "heard": incoming });
+        let (_, output) = emit(at, &taken, None, json!({})).await;
+        assert_eq!(output["last_input"], steered["serial"]);
+        let incoming = &output["last_input"];
+        let done =
+            json!({ "events": [{ "text": "red." }], "then": "complete", "consumed": incoming });
         for duplicate in [false, true] {
-            let (status, output) = say(at, &taken, Some(1), done.clone()).await;
+            let (status, output) = emit(at, &taken, Some(1), done.clone()).await;
             assert_eq!((status, &output["duplicate"]), (200, &json!(duplicate)));
             assert_eq!(output["over"], true);
         }
@@ -125,12 +127,12 @@ async fn an_interrupt_is_complete_when_it_is_answered() {
     create(&url, "s").await;
     input(&url, "s", "t", "count").await;
     let taken = claim(&url, "w").await;
-    let (_, output) = say(&url, &taken, Some(0), json!({ "events": [{ "text": "1" }] })).await;
+    let (_, output) = emit(&url, &taken, Some(0), json!({ "events": [{ "text": "1" }] })).await;
     let body = json!({ "turn": "t", "reason": "stop", "participant": "ada", "device": "phone" });
     let (status, answer) = post(&format!("{url}/v1/sessions/s/cancel"), body).await;
     assert_eq!((status, &answer["cancelled"]), (200, &json!(1)));
     let late = json!({ "events": [{ "text": "2" }] });
-    let (status, refused) = say(&url, &taken, Some(1), late).await;
+    let (status, refused) = emit(&url, &taken, Some(1), late).await;
     assert_eq!((status, &refused["code"]), (410, &json!("turn_ended")), "{output}");
     let received = story(&url, "s").await;
     assert_eq!(received[2..], ["turn.output t 1", "turn.cancelled t"]);
@@ -147,7 +149,7 @@ async fn a_lost_worker_is_replaced_and_speaks_no_more_even_if_its_node_dies() {
     input(&cluster.url(other), "s", "t", "a long story").await;
     let zombie = claim(&cluster.url(leader), "zombie").await;
     let once = json!({ "events": [{ "text": "Once " }] });
-    assert_eq!(say(&cluster.url(leader), &zombie, Some(0), once).await.0, 200);
+    assert_eq!(emit(&cluster.url(leader), &zombie, Some(0), once).await.0, 200);
     // The worker falls silent, and the node that leads the session dies with it.
     cluster.kill(leader);
     let heir = claim(&cluster.url(other), "heir").await;
@@ -156,10 +158,10 @@ async fn a_lost_worker_is_replaced_and_speaks_no_more_even_if_its_node_dies() {
     let texts: Vec<_> = heir["events"].as_array().expect("events").iter().collect();
     assert!(texts.iter().any(|event| event["text"] == "Once "), "the partial output is handed on");
     let late = json!({ "events": [{ "text": "ZOMBIE" }] });
-    let (status, refused) = say(&cluster.url(third), &zombie, Some(1), late).await;
+    let (status, refused) = emit(&cluster.url(third), &zombie, Some(1), late).await;
     assert_eq!((status, &refused["code"]), (403, &json!("fenced")));
     let done = json!({ "events": [{ "text": "upon a time." }], "then": "complete" });
-    assert_eq!(say(&cluster.url(third), &heir, Some(0), done).await.0, 200);
+    assert_eq!(emit(&cluster.url(third), &heir, Some(0), done).await.0, 200);
     cluster.start(leader);
     cluster.ready(leader).await;
     for node in 1..=3 {

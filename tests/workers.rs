@@ -41,7 +41,7 @@ fn text_of_turn(events: &[Value], turn: &str) -> String {
 }
 
 async fn input(node: &TestNode, agent: &str, input: &str, text: &str) {
-    let body = json!({ "input": input, "agent": agent, "said": { "text": text } });
+    let body = json!({ "id": input, "agent": agent, "content": { "text": text } });
     let (status, answer) = post(node, "/v1/sessions/s/inputs", &body).await;
     assert_eq!(status, 200, "{answer}");
 }
@@ -55,30 +55,31 @@ async fn a_worker_speaks_is_steered_and_cancelled_on_its_connection() {
     let turn = worker.typed("turn").await;
     assert_eq!((&turn["turn"], &turn["events"][0]["text"]), (&json!("t"), &json!("a poem")));
     for seq in 0..20 {
-        worker.say(&turn, seq, "rose ").await;
+        worker.emit(&turn, seq, "rose ").await;
     }
     for seq in 0..20 {
         assert_eq!(worker.typed("ack").await["seq"], seq);
     }
     input(&node, "poet", "shorter", "shorter!").await;
-    let steer = worker.typed("told").await;
+    let steer = worker.typed("signal").await;
     assert_eq!((&steer["what"], &steer["event"]["text"]), (&json!("steer"), &json!("shorter!")));
-    worker.say(&turn, 25, "a gap").await;
+    worker.emit(&turn, 25, "a gap").await;
     let refused = worker.typed("refused").await;
     assert_eq!((&refused["seq"], &refused["code"]), (&json!(25), &json!("sequence_gap")));
 
     let cancel = json!({ "turn": "t", "reason": "stop" });
     assert_eq!(post(&node, "/v1/sessions/s/cancel", &cancel).await.1["cancelled"], 1);
-    let received = worker.typed("told").await;
+    let received = worker.typed("signal").await;
     assert_eq!((&received["what"], &received["turn"]), (&json!("cancel"), &json!("t")));
-    worker.say(&turn, 20, "too late").await;
+    worker.emit(&turn, 20, "too late").await;
     assert_eq!(worker.typed("refused").await["code"], "turn_ended");
     // It has room for one turn, and the next one comes when it says that it has stopped.
     input(&node, "poet", "u", "another").await;
     worker.about(&turn, json!({ "type": "done" })).await;
     let turn = worker.typed("turn").await;
     assert_eq!(turn["turn"], "u");
-    let end = json!({ "type": "say", "seq": 0, "events": [{ "text": "fin" }], "then": "complete" });
+    let end =
+        json!({ "type": "output", "seq": 0, "events": [{ "text": "fin" }], "then": "complete" });
     worker.about(&turn, end).await;
     assert_eq!(worker.typed("ack").await["over"], true);
     let events = story(&node, "s", |all| kinds(all).last() == Some(&"turn.completed")).await;
@@ -94,7 +95,7 @@ async fn a_worker_that_leaves_is_replaced_at_once_and_what_it_said_is_kept() {
     input(&node, "poet", "t", "a story").await;
     let mut first = Client::work(&node, "first").await;
     let turn = first.typed("turn").await;
-    first.say(&turn, 0, "Once ").await;
+    first.emit(&turn, 0, "Once ").await;
     first.typed("ack").await;
     // Nobody says goodbye: the connection is just gone.
     drop(first);
@@ -103,7 +104,7 @@ async fn a_worker_that_leaves_is_replaced_at_once_and_what_it_said_is_kept() {
     assert_eq!((&turn["turn"], &turn["attempt"]), (&json!("t"), &json!(2)));
     assert_eq!(emitted(turn["events"].as_array().expect("events")), "Once ");
     let end =
-        json!({ "type": "say", "seq": 0, "events": [{ "text": "more." }], "then": "complete" });
+        json!({ "type": "output", "seq": 0, "events": [{ "text": "more." }], "then": "complete" });
     second.about(&turn, end).await;
     second.typed("ack").await;
     let events = story(&node, "s", |all| kinds(all).last() == Some(&"turn.completed")).await;
@@ -144,11 +145,11 @@ async fn a_worker_that_does_not_stop_when_it_is_cancelled_is_closed() {
 async fn a_worker_that_lives_and_gets_nowhere_is_told_loses_its_step_and_is_replaced() {
     let node = start_single().await;
     create(&node, "s").await;
-    let body = json!({ "input": "t", "agent": "poet", "said": { "text": "go" }, "progress_timeout_ms": 6_000 });
+    let body = json!({ "id": "t", "agent": "poet", "content": { "text": "go" }, "progress_timeout_ms": 6_000 });
     assert_eq!(post(&node, "/v1/sessions/s/inputs", &body).await.0, 200);
     let mut first = Client::work(&node, "first").await;
     let turn = first.typed("turn").await;
-    let step = json!({ "type": "say", "seq": 0, "step": "search", "events": [{ "text": "x" }] });
+    let step = json!({ "type": "output", "seq": 0, "step": "search", "events": [{ "text": "x" }] });
     first.about(&turn, step).await;
     first.typed("ack").await;
     first.live(|received| received["what"] == "fenced").await.expect("the connection stays");
@@ -157,7 +158,7 @@ async fn a_worker_that_lives_and_gets_nowhere_is_told_loses_its_step_and_is_repl
     assert_eq!(received, ["stalled", "cancel_step"]);
     let mut second = Client::work(&node, "second").await;
     let turn = second.typed("turn").await;
-    second.say(&turn, 0, "y").await;
+    second.emit(&turn, 0, "y").await;
     second.typed("ack").await;
 }
 
@@ -181,10 +182,10 @@ async fn a_worker_that_is_not_understood_is_told_so_and_keeps_its_turn() {
     let turn = worker.typed("turn").await;
     worker.send(&json!({ "type": "register", "agent": "poet", "worker": "w" })).await;
     assert_eq!(worker.typed("refused").await["code"], "bad_frame");
-    worker.about(&turn, json!({ "type": "say", "seq": 0, "evnts": [] })).await;
+    worker.about(&turn, json!({ "type": "output", "seq": 0, "evnts": [] })).await;
     let refused = worker.typed("refused").await;
     assert_eq!((&refused["seq"], &refused["code"]), (&json!(0), &json!("bad_json")));
-    worker.say(&turn, 0, "all is well").await;
+    worker.emit(&turn, 0, "all is well").await;
     assert_eq!(worker.typed("ack").await["seq"], 0);
     let large = format!("\"{}\"", "x".repeat(limits::WORKER_FRAME_BYTES));
     worker.socket.send(Message::text(large)).await.expect("it is taken");
@@ -254,7 +255,7 @@ async fn a_worker_by_http_is_told_what_concerns_its_turn() {
     input(&node, "poet", "t", "a poem").await;
     let turn = claim(&node).await;
     let (epoch, cursor) = (&turn["epoch"], turn["cursor"].as_str().expect("a cursor"));
-    let path = format!("{}/v1/sessions/s/turns/t/told?epoch={epoch}", node.url);
+    let path = format!("{}/v1/sessions/s/turns/t/signals?epoch={epoch}", node.url);
     let received = async |rest: String| {
         let answer = reqwest::get(format!("{path}&{rest}")).await.expect("an answer");
         (answer.status().as_u16(), answer.text().await.expect("a text"))
@@ -268,12 +269,12 @@ async fn a_worker_by_http_is_told_what_concerns_its_turn() {
         assert_eq!(received(rest.into()).await.0, 400, "{rest}");
     }
     let (answer, ()) = tokio::join!(poll(cursor), input(&node, "poet", "i", "shorter"));
-    assert_eq!((&answer["told"][0]["what"], &answer["over"]), (&json!("steer"), &json!(false)));
-    assert_eq!(answer["told"][0]["event"]["text"], "shorter");
+    assert_eq!((&answer["signals"][0]["what"], &answer["over"]), (&json!("steer"), &json!(false)));
+    assert_eq!(answer["signals"][0]["event"]["text"], "shorter");
     let next = answer["next"].as_str().expect("a cursor").to_owned();
     let cancel = json!({ "all": true });
     let (answer, _) = tokio::join!(poll(&next), post(&node, "/v1/sessions/s/cancel", &cancel));
-    assert_eq!((&answer["told"][0]["what"], &answer["over"]), (&json!("cancel"), &json!(true)));
+    assert_eq!((&answer["signals"][0]["what"], &answer["over"]), (&json!("cancel"), &json!(true)));
     // The same as a stream, which ends because nothing follows.
     let (_, stream) = received(format!("live=sse&after={cursor}")).await;
     let whats: Vec<_> = stream.lines().filter(|line| line.starts_with("data: ")).collect();

@@ -57,15 +57,15 @@ def ask(path, body=None):
 
 
 def listen(turn, path, steers, stop):
-    """Hears what the worker is told of its turn, until it is over for us."""
+    """Reads the signals of the turn, until it is over for us."""
     after = turn["cursor"]
     while not stop.is_set():
         where = urllib.parse.urlencode({"epoch": turn["epoch"], "after": after, "wait_ms": 20000})
-        status, answer = ask(f"{path}/told?{where}")
-        for told in answer["told"] if status == 200 else []:
-            print(f"{turn['turn']}: {told['what']}", flush=True)
-            if told["what"] == "steer":
-                steers.put(told["event"])
+        status, answer = ask(f"{path}/signals?{where}")
+        for signal in answer["signals"] if status == 200 else []:
+            print(f"{turn['turn']}: {signal['what']}", flush=True)
+            if signal["what"] == "steer":
+                steers.put(signal["event"])
         if status != 200 or answer["over"]:
             return stop.set()
         after = answer["next"]
@@ -78,27 +78,27 @@ def work(turn):
     steers, stop = queue.Queue(), threading.Event()
     threading.Thread(target=listen, args=(turn, path, steers, stop), daemon=True).start()
     inputs = [event for event in turn["events"] if event.get("type") == "input.accepted"]
-    heard, words, seq = inputs[-1]["serial"], inputs[-1]["text"].split(), 0
-    # A worker before this one told which input it was saying, and how many words of it were left.
+    consumed, words, seq = inputs[-1]["serial"], inputs[-1]["text"].split(), 0
+    # A worker before this one noted which input it answered, and how many words of it were left.
     checkpoint = json.loads(base64.b64decode(turn["checkpoint"] or "") or "null")
-    if checkpoint and checkpoint["heard"] == heard:
+    if checkpoint and checkpoint["consumed"] == consumed:
         words = words[len(words) - checkpoint["left"]:]
     while not stop.wait(PAUSE_S):
         while not steers.empty():
             steer = steers.get()
-            heard, words = steer["serial"], steer["text"].split()
-        said = {"epoch": turn["epoch"], "seq": seq, "heard": heard}
+            consumed, words = steer["serial"], steer["text"].split()
+        report = {"epoch": turn["epoch"], "seq": seq, "consumed": consumed}
         if words and not DRAIN.is_set():
-            said["events"] = [{"text": words.pop(0) + " "}]
+            report["events"] = [{"text": words.pop(0) + " "}]
         if not words:
-            said["then"] = "complete"
+            report["then"] = "complete"
         elif DRAIN.is_set():
-            said["then"] = "release"
+            report["then"] = "release"
         # For whoever has the turn next: it is kept together with the words.
-        left = json.dumps({"heard": heard, "left": len(words)})
-        said["checkpoint"] = base64.b64encode(left.encode()).decode()
-        status, answer = ask(f"{path}/say", said)
-        if status != 200 or answer["over"] or said.get("then") == "release":
+        left = json.dumps({"consumed": consumed, "left": len(words)})
+        report["checkpoint"] = base64.b64encode(left.encode()).decode()
+        status, answer = ask(f"{path}/output", report)
+        if status != 200 or answer["over"] or report.get("then") == "release":
             return stop.set()
         seq += 1
 

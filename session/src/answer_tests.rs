@@ -1,7 +1,7 @@
 //! Answers that are cut, taken back in part, or put off: as scripts.
 
-use super::people_tests::says;
-use super::turn_tests::{Play, claim, input, say, turn_id, words};
+use super::people_tests::reports;
+use super::turn_tests::{Play, claim, emit, input, turn_id, words};
 use super::*;
 use crate::ids::{AgentName, StepName, TurnEpoch};
 use crate::limits;
@@ -12,7 +12,7 @@ fn a_turn_that_is_completed_for_a_reason_tells_it() {
     let mut play = Play::new();
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
-    play.run(say("t1", 1, Some(0), "one two", Then::CompleteFor { reason: reason() })).unwrap();
+    play.run(emit("t1", 1, Some(0), "one two", Then::CompleteFor { reason: reason() })).unwrap();
     let turn = turn_id("t1");
     let ended = Fact::Ended { turn, end: End::Completed { reason: reason() } };
     assert_eq!(play.log().last().unwrap().fact.as_deref(), Some(&ended));
@@ -36,7 +36,7 @@ fn rewinds(script: &[(u64, TurnOutput)]) -> Vec<(u64, u64)> {
             has = *epoch;
             play.run(claim("t1", "w", has)).unwrap();
         }
-        play.run(says("t1", has, emitted.clone())).unwrap();
+        play.run(reports("t1", has, emitted.clone())).unwrap();
     }
     let from_to = |event: &Event| match event.fact.as_deref() {
         Some(Fact::Rewound { from, to, .. }) => Some((from.0, to.0)),
@@ -106,8 +106,8 @@ fn a_turn_that_is_put_off_for_ever_fails_in_the_end() {
             }
             for _ in 0..had_ms / 10_000 {
                 play.wait(10_000);
-                let beat = Say::new(turn_id("t1"), TurnEpoch(epoch));
-                play.run(Command::Say(Box::new(beat))).unwrap();
+                let beat = TurnReport::new(turn_id("t1"), TurnEpoch(epoch));
+                play.run(Command::Report(Box::new(beat))).unwrap();
             }
             play.run(lose(epoch, limits::RETRY_AFTER_MS_MAX)).unwrap();
             play.wait(limits::RETRY_AFTER_MS_MAX);
@@ -133,8 +133,8 @@ fn a_turn_that_had_a_worker_is_not_failed_by_its_first_want_of_room() {
     play.run(claim("t1", "w", 2)).unwrap();
     for _ in 0..4 {
         play.wait(10_000);
-        let beat = Say::new(turn_id("t1"), TurnEpoch(2));
-        play.run(Command::Say(Box::new(beat))).unwrap();
+        let beat = TurnReport::new(turn_id("t1"), TurnEpoch(2));
+        play.run(Command::Report(Box::new(beat))).unwrap();
     }
     play.run(lose(2, 5_000)).unwrap();
     play.run(Command::Tick).unwrap();

@@ -1,7 +1,7 @@
 //! Calls of tools: those that clients make for agents, and those that workers make; as scripts.
 
-use super::people_tests::{answer, says};
-use super::turn_tests::{Play, claim, input, say, turn_id, words};
+use super::people_tests::{answer, reports};
+use super::turn_tests::{Play, claim, emit, input, turn_id, words};
 use super::*;
 use crate::ids::{
     CallEpoch, CallId, DeviceName, InteractionId, KindName, ParticipantName, ToolName, TurnEpoch,
@@ -24,7 +24,7 @@ fn waits() -> Play {
     let mut play = Play::new();
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
-    play.run(says("t1", 1, TurnOutput { then: Then::Wait, ..asks(KindName::CLIENT_TOOL) }))
+    play.run(reports("t1", 1, TurnOutput { then: Then::Wait, ..asks(KindName::CLIENT_TOOL) }))
         .unwrap();
     play.drain();
     play
@@ -132,7 +132,7 @@ fn only_an_open_call_for_a_client_is_claimed() {
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
     assert_eq!(play.run(claims("laptop", None)), Err(Refusal::NoSuchInteraction));
-    play.run(says("t1", 1, asks("approval"))).unwrap();
+    play.run(reports("t1", 1, asks("approval"))).unwrap();
     assert_eq!(play.run(claims("laptop", None)), Err(Refusal::NoClientTool));
     let Command::ClaimCall(request) = claims("laptop", None) else { unreachable!() };
     let watches = ClaimCall { role: Role::Observer, ..*request };
@@ -171,7 +171,7 @@ pub(super) fn finishes(call: &str) -> ToolMark {
 }
 
 fn tools(epoch: u64, seq: u64, tools: Vec<ToolMark>) -> Command {
-    says("t1", epoch, TurnOutput { seq, tools, ..TurnOutput::default() })
+    reports("t1", epoch, TurnOutput { seq, tools, ..TurnOutput::default() })
 }
 
 fn key(turn: &str, call: &str) -> u128 {
@@ -253,7 +253,7 @@ fn what_came_of_a_call_is_recorded_however_late_and_once() {
     assert!(!late(&done).1 && late(&done).2);
     assert_eq!(play.session.status().unwrap().turns[0].tools, []);
     // After the turn's end.
-    play.run(say("t1", 2, Some(0), "", Then::Complete)).unwrap();
+    play.run(emit("t1", 2, Some(0), "", Then::Complete)).unwrap();
     let again = play.run(result("t1", 1, "sent")).unwrap();
     assert_eq!(late(&again), (late(&done).0, true, true));
     let other = play.run(result("t1", 1, "bounced")).unwrap();

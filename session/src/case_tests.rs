@@ -1,8 +1,8 @@
 //! Cases of turns from the field, as scripts: lives that follow each other, budgets, memory, and time to live.
 
-use super::people_tests::{answer, asks, audience, says};
+use super::people_tests::{answer, asks, audience, reports};
 use super::stored::read_back;
-use super::turn_tests::{Play, cancel, claim, input, say, turn_id, words};
+use super::turn_tests::{Play, cancel, claim, emit, input, turn_id, words};
 use super::*;
 use crate::ids::{
     AgentName, ControlEpoch, ParticipantName, ProducerEpoch, ProducerId, StepName, TurnEpoch,
@@ -32,8 +32,8 @@ fn nothing_of_a_life_that_is_over_acts_in_the_next_one() {
         assert_eq!(turn.lease.unwrap().epoch, TurnEpoch(life));
         // The worker of the life before sends output, ends, and is lost.
         let fenced = Err(Refusal::Fenced { given: TurnEpoch(life - 1), held: TurnEpoch(life) });
-        assert_eq!(play.run(say("t1", life - 1, Some(0), "old", Then::GoOn)), fenced);
-        assert_eq!(play.run(say("t1", life - 1, Some(0), "", Then::Complete)), fenced);
+        assert_eq!(play.run(emit("t1", life - 1, Some(0), "old", Then::GoOn)), fenced);
+        assert_eq!(play.run(emit("t1", life - 1, Some(0), "", Then::Complete)), fenced);
         let lose = Lose {
             turn: turn_id("t1"),
             epoch: TurnEpoch(life - 1),
@@ -42,7 +42,7 @@ fn nothing_of_a_life_that_is_over_acts_in_the_next_one() {
             detail: String::new(),
         };
         assert_eq!(play.run(Command::Lose(Box::new(lose))), Ok(Applied::Lost { was: false }));
-        let new = play.run(say("t1", life, Some(0), "new", Then::GoOn)).unwrap();
+        let new = play.run(emit("t1", life, Some(0), "new", Then::GoOn)).unwrap();
         assert!(matches!(new, Applied::OutputAccepted { duplicate: false, places: Some(_), .. }));
         let taken = play.run(take("ada")).unwrap();
         let Applied::Control { epoch, .. } = taken else { panic!("{taken:?}") };
@@ -163,9 +163,10 @@ fn lost_again_and_again(rewind: bool, step: bool, had_ms: u64) -> (Vec<u64>, Str
         let step = step.then(|| StepName::parse(&format!("step{epoch}")).unwrap());
         let output =
             TurnOutput { step, rewind, events: vec![words("one ")], ..TurnOutput::default() };
-        let first = Say { output: Some(output), ..Say::new(turn_id("t1"), TurnEpoch(epoch)) };
-        play.run(Command::Say(Box::new(first))).unwrap();
-        play.run(say("t1", epoch, Some(1), "two", Then::GoOn)).unwrap();
+        let first =
+            TurnReport { output: Some(output), ..TurnReport::new(turn_id("t1"), TurnEpoch(epoch)) };
+        play.run(Command::Report(Box::new(first))).unwrap();
+        play.run(emit("t1", epoch, Some(1), "two", Then::GoOn)).unwrap();
         play.wait(had_ms);
         let (turn, detail) = (turn_id("t1"), String::new());
         let (epoch, cause) = (TurnEpoch(epoch), Cause::Disconnected);
@@ -205,7 +206,7 @@ fn a_worker_that_gives_its_turn_back_again_and_again_waits_ever_longer() {
     let mut pauses = Vec::new();
     for epoch in 1..=5 {
         play.run(claim("t1", "w", epoch)).unwrap();
-        play.run(say("t1", epoch, Some(0), "", Then::Release)).unwrap();
+        play.run(emit("t1", epoch, Some(0), "", Then::Release)).unwrap();
         let from = play.session.status().unwrap().turns[0].waits_from.unwrap();
         pauses.push(from.since(play.now));
         play.wait(from.since(play.now));
@@ -219,7 +220,7 @@ fn who_speaks_instead_of_answering_lets_the_turn_go_on_with_its_question_open() 
     let mut play = Play::new();
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
-    play.run(says("t1", 1, asks(0, "i1", None, Then::Wait))).unwrap();
+    play.run(reports("t1", 1, asks(0, "i1", None, Then::Wait))).unwrap();
     assert_eq!(play.session.effects(play.now), []);
     let steered = play.run(input("s1", "a", WhenBusy::Steer)).unwrap();
     let Applied::Input { turn, serial, .. } = steered else { panic!("{steered:?}") };
@@ -229,7 +230,7 @@ fn who_speaks_instead_of_answering_lets_the_turn_go_on_with_its_question_open() 
     assert_eq!((turn.last_input, turn.state), (serial, TurnState::Waiting));
     assert_eq!(play.session.status().unwrap().interactions.len(), 1);
     // It waits on, and the answer still counts.
-    play.run(say("t1", 2, Some(0), "as you like", Then::Wait)).unwrap();
+    play.run(emit("t1", 2, Some(0), "as you like", Then::Wait)).unwrap();
     assert_eq!(play.session.effects(play.now), []);
     play.run(answer("i1", "ada", "yes")).unwrap();
     assert_eq!(play.session.effects(play.now).len(), 1);
@@ -247,11 +248,11 @@ fn a_session_that_is_at_work_or_watched_does_not_expire() {
     play.wait(1_000).run(input("t1", "a", WhenBusy::Steer)).unwrap();
     assert_eq!(ends(&play), None);
     play.wait(60_000).run(claim("t1", "w", 1)).unwrap();
-    play.run(says("t1", 1, asks(0, "i1", None, Then::Wait))).unwrap();
+    play.run(reports("t1", 1, asks(0, "i1", None, Then::Wait))).unwrap();
     assert_eq!(play.session.tick_at(), None, "who waits for people has all the time");
     play.wait(60_000).run(answer("i1", "ada", "yes")).unwrap();
     play.run(claim("t1", "w", 2)).unwrap();
-    play.wait(500).run(say("t1", 2, Some(0), "", Then::Complete)).unwrap();
+    play.wait(500).run(emit("t1", 2, Some(0), "", Then::Complete)).unwrap();
     let now = play.now;
     assert_eq!(ends(&play), Some(now.after(3_000)));
     // A participant who is present; the time begins when the last one leaves.
@@ -305,10 +306,10 @@ fn parallel_turns_of_one_agent_go_beside_each_other() {
     play.run(claim("t5", "w", 5)).unwrap();
     play.run(cancel(Scope::Turn(turn_id("t4")))).unwrap();
     play.run(input("i6", "a", WhenBusy::Steer)).unwrap();
-    play.run(say("t5", 4, Some(0), "done", Then::Complete)).unwrap();
+    play.run(emit("t5", 4, Some(0), "done", Then::Complete)).unwrap();
     assert_eq!(play.run(claim("i6", "w", 6)), Err(Refusal::TurnAlreadyClaimed));
     for (turn, epoch) in [("t1", 1), ("t2", 2), ("t3", 3)] {
-        play.run(say(turn, epoch, Some(0), "done", Then::Complete)).unwrap();
+        play.run(emit(turn, epoch, Some(0), "done", Then::Complete)).unwrap();
     }
     play.run(claim("i6", "w", 7)).unwrap();
 }
@@ -332,7 +333,7 @@ fn inputs_of_a_while_become_one_turn() {
         assert!(matches!(next, Applied::Input { turn, .. } if turn == turn_id("t3")));
     }
     play.wait(500).rendered();
-    play.run(say("t1", 1, Some(0), "both", Then::Complete)).unwrap();
+    play.run(emit("t1", 1, Some(0), "both", Then::Complete)).unwrap();
     assert_eq!(play.rendered(), "turn.output t1 both, input.consumed i2, turn.completed t1");
     play.run(claim("t3", "w", 2)).unwrap();
 }
@@ -354,13 +355,13 @@ fn an_input_that_rolls_back_takes_the_place_of_the_turn_that_it_cancels() {
     let mut play = Play::new();
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
-    play.run(say("t1", 1, Some(0), "an answer", Then::Complete)).unwrap();
+    play.run(emit("t1", 1, Some(0), "an answer", Then::Complete)).unwrap();
     let answer = Serial(3);
     // Nothing goes on: it follows what was there.
     play.run(rolls("t2")).unwrap();
     assert!(!play.session.status().unwrap().branches.is_tree());
     play.run(claim("t2", "w", 2)).unwrap();
-    play.run(say("t2", 2, Some(0), "half an ans", Then::GoOn)).unwrap();
+    play.run(emit("t2", 2, Some(0), "half an ans", Then::GoOn)).unwrap();
     let before = play.session.tail();
     play.rendered();
     play.run(rolls("t3")).unwrap();
@@ -398,7 +399,7 @@ fn it_is_remembered_where_a_turn_ended_and_which_turn_heard_an_input() {
         play.run(input(name, "a", WhenBusy::Steer)).unwrap();
     }
     assert_eq!(place(&play, "i3"), ("t1".into(), 4, None));
-    play.run(say("t1", 1, Some(0), "", Then::Complete)).unwrap();
+    play.run(emit("t1", 1, Some(0), "", Then::Complete)).unwrap();
     assert_eq!(place(&play, "t1"), ("t1".into(), 1, Some(5)));
     assert_eq!(place(&play, "i3"), ("i2".into(), 4, None), "it was left to another");
     play.run(cancel(Scope::All)).unwrap();

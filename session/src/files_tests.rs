@@ -70,7 +70,7 @@ fn whole(letter: char, size: usize) -> [Command; 2] {
     [begin(letter, size), put(letter, 0, &content(letter, size))]
 }
 
-fn say(text: &str) -> Command {
+fn emit(text: &str) -> Command {
     let payload = Bytes::copy_from_slice(text.as_bytes());
     let events = vec![NewEvent { format: Format::TEXT, payload }];
     Command::Append(Append { events, ..Append::default() })
@@ -204,8 +204,8 @@ fn there_are_so_many_files_and_no_more() {
 fn a_file_lives_as_long_as_an_event_that_refers_to_it() {
     let mut script = plain();
     script.ok(whole('a', 100).into_iter().chain(whole('b', 100)));
-    script.ok([say("first"), say(&format!("/files/{} and {}", file('a'), file('b')))]);
-    script.ok([say(&format!("see {}.", file('a')))]);
+    script.ok([emit("first"), emit(&format!("/files/{} and {}", file('a'), file('b')))]);
+    script.ok([emit(&format!("see {}.", file('a')))]);
     assert_eq!(script.session.files()[0].cited, Some((Serial(2), Serial(3))));
     script.at = script.at.after(10 * DAY);
     script.ok([Command::Tick]);
@@ -226,10 +226,10 @@ fn retention_frees_files_with_the_events_that_refer_to_them() {
     let retention = Retention { max_bytes: Some(64), ..Retention::default() };
     let mut script = Script::new(Config { retention, ..Config::default() });
     script.ok(whole('a', 100));
-    script.ok([say(&format!("see {}", file('a')))]);
+    script.ok([emit(&format!("see {}", file('a')))]);
     assert_eq!(script.has(), "a");
     for _ in 0..4 {
-        script.ok([say("words and words and words and words and words")]);
+        script.ok([emit("words and words and words and words and words")]);
     }
     assert_eq!(script.has(), "");
 }
@@ -238,7 +238,7 @@ fn retention_frees_files_with_the_events_that_refer_to_them() {
 fn what_nobody_goes_on_with_or_refers_to_is_given_up_after_a_while() {
     let mut script = plain();
     script.ok(whole('a', 100).into_iter().chain([begin('b', 100)]));
-    script.ok([say(&format!("{} is still coming", file('b')))]);
+    script.ok([emit(&format!("{} is still coming", file('b')))]);
     assert_eq!(script.session.tick_at(), Some(Millis(1_000 + DAY)));
     script.at = script.at.after(DAY - 1);
     script.ok([put('b', 0, &content('b', 64)), Command::Tick]);
@@ -280,7 +280,7 @@ enum Step {
     Begin(usize),
     Put(usize, u64, usize),
     Drop(usize),
-    Say(Vec<usize>),
+    TurnReport(Vec<usize>),
     Trim(u64),
     Wait(u64),
 }
@@ -292,7 +292,7 @@ fn step() -> impl Strategy<Value = Step> {
             Step::Put(file, at * FILE_UNIT as u64, length * FILE_UNIT)
         }),
         1 => (0..4_usize).prop_map(Step::Drop),
-        4 => prop::collection::vec(0..4_usize, 0..3).prop_map(Step::Say),
+        4 => prop::collection::vec(0..4_usize, 0..3).prop_map(Step::TurnReport),
         1 => (0..20_u64).prop_map(Step::Trim),
         1 => (0..DAY).prop_map(Step::Wait),
     ]
@@ -322,9 +322,9 @@ proptest! {
                     put(LETTERS[*at], from as u64, &all[from..to])
                 }
                 Step::Drop(at) => drop_of(LETTERS[*at]),
-                Step::Say(files) => {
+                Step::TurnReport(files) => {
                     let names = files.iter().map(|at| file(LETTERS[*at]).to_string());
-                    say(&format!("see {}", names.collect::<Vec<_>>().join(" and ")))
+                    emit(&format!("see {}", names.collect::<Vec<_>>().join(" and ")))
                 }
                 Step::Trim(before) => Command::Trim { before: Serial(*before) },
                 Step::Wait(span) => {
@@ -341,7 +341,7 @@ proptest! {
                 let known = stored.insert((file.number, piece.offset), piece.bytes.to_vec());
                 prop_assert!(known.is_none(), "no bytes are written twice");
             }
-            if let Step::Say(files) = &step {
+            if let Step::TurnReport(files) = &step {
                 log.push(files.clone());
             }
             let numbers: Vec<u64> = script.session.files().iter().map(|file| file.number).collect();
@@ -373,12 +373,12 @@ proptest! {
 #[test]
 fn an_event_that_names_a_file_first_keeps_it_too() {
     let mut script = plain();
-    script.ok([say(&format!("see {}", file('a'))), say("and more")]);
+    script.ok([emit(&format!("see {}", file('a'))), emit("and more")]);
     script.ok(whole('a', 100));
     assert_eq!(script.session.files()[0].cited, Some((Serial(1), Serial(1))));
     assert_eq!(script.run(&drop_of('a')), "file_in_use");
     // What did not become whole may come again.
-    script.ok([say(&format!("{} {}", file('b'), file('c'))), begin('b', 100)]);
+    script.ok([emit(&format!("{} {}", file('b'), file('c'))), begin('b', 100)]);
     script.ok([drop_of('b')]);
     script.ok(whole('b', 200));
     script.at = Millis(script.at.0 + 2 * DAY);
@@ -396,7 +396,7 @@ fn an_event_that_names_a_file_first_keeps_it_too() {
 fn names_of_files_that_never_come_take_little() {
     let mut script = plain();
     for at in 0..2 * limits::FILES_AHEAD {
-        script.ok([say(&format!("file_{at:020}"))]);
+        script.ok([emit(&format!("file_{at:020}"))]);
     }
     let id = |at: usize| FileId::parse(&format!("file_{at:020}")).unwrap();
     for (at, cited) in [(0, false), (2 * limits::FILES_AHEAD - 1, true)] {

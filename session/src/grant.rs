@@ -348,7 +348,7 @@ impl Command {
             Command::Answer(_) | Command::ClaimCall(_) | Command::ReleaseCall(_) => {
                 &[Right::Answer]
             }
-            Command::Claim(_) | Command::Say(_) | Command::Lose(_) | Command::ToolResult(_) => {
+            Command::Claim(_) | Command::Report(_) | Command::Lose(_) | Command::ToolResult(_) => {
                 &[Right::Claim]
             }
             Command::Control(control) => match control.verb {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::stored::read_back;
 use super::*;
-use crate::turn_tests::{Play, cancel, claim, input, say, turn_id, words};
+use crate::turn_tests::{Play, cancel, claim, emit, input, turn_id, words};
 
 /// How an import goes wrong on its way.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -110,10 +110,12 @@ fn check_retries(
     for command in asked {
         let of_open = match command {
             // Under another name the keys of calls are other ones.
-            Command::Say(say) if !same_name && say.output.iter().any(|it| !it.tools.is_empty()) => {
+            Command::Report(report)
+                if !same_name && report.output.iter().any(|it| !it.tools.is_empty()) =>
+            {
                 continue;
             }
-            Command::Say(say) => open.contains(&say.turn),
+            Command::Report(report) => open.contains(&report.turn),
             Command::Input(_) | Command::Append(_) | Command::AppendEach(_) => false,
             _ => continue,
         };
@@ -149,9 +151,9 @@ proptest! {
         let turn = [
             input("t0", "a", WhenBusy::Queue),
             claim("t0", "w", 9),
-            say("t0", 1, Some(0), "one", Then::GoOn),
-            say("t0", 1, Some(1), "two", Then::GoOn),
-            say("t0", 1, Some(2), "", Then::Complete),
+            emit("t0", 1, Some(0), "one", Then::GoOn),
+            emit("t0", 1, Some(1), "two", Then::GoOn),
+            emit("t0", 1, Some(2), "", Then::Complete),
         ];
         let commands = turn.into_iter().map(|command| (1, command)).chain(commands);
         for (wait, command) in commands {
@@ -247,8 +249,8 @@ fn furnished() -> (Play, Vec<Event>) {
     for command in [
         input("t0", "a", WhenBusy::Queue),
         claim("t0", "w", 9),
-        say("t0", 1, Some(0), "one", Then::GoOn),
-        say("t0", 1, Some(1), "", Then::Complete),
+        emit("t0", 1, Some(0), "one", Then::GoOn),
+        emit("t0", 1, Some(1), "", Then::Complete),
         input("t1", "a", WhenBusy::Queue),
         input("t2", "b", WhenBusy::Queue),
         claim("t2", "w", 10),

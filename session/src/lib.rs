@@ -72,8 +72,8 @@ pub use check::Broken;
 pub use command::{
     Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, ClaimCall, Command, ControlRequest,
     Create, Follows, Found, Import, ImportBegin, ImportEvents, ImportStep, Input, Lose, NodeStart,
-    Pause, Phase, ReleaseCall, Resume, Role, Say, Scope, Shelve, Then, ToolMark, ToolResult,
-    ToolStep, TurnOutput, Verb, WhenBusy, Withdraw,
+    Pause, Phase, ReleaseCall, Resume, Role, Scope, Shelve, Then, ToolMark, ToolResult, ToolStep,
+    TurnOutput, TurnReport, Verb, WhenBusy, Withdraw,
 };
 pub use config::{BadConfig, Config, Retention};
 pub use content_type::ContentType;

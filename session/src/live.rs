@@ -128,7 +128,7 @@ impl Live {
             }
             Command::Input(input) => self.input(now, input, out),
             Command::Claim(claim) => self.claim(now, claim, out),
-            Command::Say(say) => self.say(now, say, out),
+            Command::Report(report) => self.emit(now, report, out),
             Command::Cancel(cancel) => self.cancel(now, cancel, out),
             Command::Lose(lose) => Ok(self.lose_gone(now, lose, out)),
             Command::Answer(answer) => self.answer(now, answer, out),

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::call_tests::{finishes, result, starts};
 use super::stored::read_back;
-use super::turn_tests::{Play, cancel, claim, input, say, turn_id, words};
+use super::turn_tests::{Play, cancel, claim, emit, input, turn_id, words};
 use super::*;
 use crate::ids::{
     AgentName, CallEpoch, InteractionId, KindName, ParticipantName, StepName, ToolName, TurnEpoch,
@@ -23,13 +23,17 @@ fn from(name: &str, id: &str) -> Command {
 
 fn hears(turn: &str, epoch: u64, delivered: u64, consumed: u64) -> Command {
     let (delivered, consumed) = (Some(Serial(delivered)), Some(Serial(consumed)));
-    Command::Say(Box::new(Say { delivered, consumed, ..Say::new(turn_id(turn), TurnEpoch(epoch)) }))
+    Command::Report(Box::new(TurnReport {
+        delivered,
+        consumed,
+        ..TurnReport::new(turn_id(turn), TurnEpoch(epoch))
+    }))
 }
 
-pub(super) fn says(turn: &str, epoch: u64, emitted: TurnOutput) -> Command {
-    Command::Say(Box::new(Say {
+pub(super) fn reports(turn: &str, epoch: u64, emitted: TurnOutput) -> Command {
+    Command::Report(Box::new(TurnReport {
         output: Some(emitted),
-        ..Say::new(turn_id(turn), TurnEpoch(epoch))
+        ..TurnReport::new(turn_id(turn), TurnEpoch(epoch))
     }))
 }
 
@@ -76,7 +80,7 @@ fn who_speaks_instead_of_answering_ends_what_waits_for_people_alone() {
     play.run(claim("t1", "w", 1)).unwrap();
     // It works yet.
     play.run(input("t2", "a", WhenBusy::Instead)).unwrap();
-    play.run(says("t1", 1, asks(0, "q", None, Then::Wait))).unwrap();
+    play.run(reports("t1", 1, asks(0, "q", None, Then::Wait))).unwrap();
     play.rendered();
     play.run(input("t3", "a", WhenBusy::Instead)).unwrap();
     assert_eq!(
@@ -105,7 +109,7 @@ fn a_steer_hears_what_became_of_it() {
         "input.delivered s1, input.consumed s1, input.delivered s2",
         "said again, it is no news"
     );
-    play.run(say("t1", 1, Some(0), "done", Then::Complete)).unwrap();
+    play.run(emit("t1", 1, Some(0), "done", Then::Complete)).unwrap();
     assert_eq!(play.rendered(), "turn.output t1 done, turn.completed t1, input.deferred s2");
     let next = play.run(claim("s2", "w", 2)).unwrap();
     assert!(matches!(next, Applied::Claimed { turn } if turn.input == Serial(4)));
@@ -113,7 +117,7 @@ fn a_steer_hears_what_became_of_it() {
     play.rendered();
     play.run(cancel(Scope::All)).unwrap();
     assert_eq!(play.rendered(), "input.dropped s3, turn.cancelled s2");
-    assert_eq!(play.run(say("t1", 1, Some(1), "late", Then::GoOn)), Err(Refusal::TurnEnded));
+    assert_eq!(play.run(emit("t1", 1, Some(1), "late", Then::GoOn)), Err(Refusal::TurnEnded));
 }
 
 #[test]
@@ -123,7 +127,7 @@ fn what_came_with_the_assignment_is_taken_in_when_the_turn_ends() {
     play.run(input("s1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
     play.rendered();
-    play.run(say("t1", 1, Some(0), "", Then::Complete)).unwrap();
+    play.run(emit("t1", 1, Some(0), "", Then::Complete)).unwrap();
     assert_eq!(play.rendered(), "input.consumed s1, turn.completed t1");
 }
 
@@ -136,26 +140,26 @@ fn a_later_attempt_supersedes_an_earlier_one_only_when_it_speaks() {
         let events = if text.is_empty() { vec![] } else { vec![words(text)] };
         TurnOutput { seq, step: step("write"), rewind, events, ..TurnOutput::default() }
     };
-    play.run(says("t1", 1, write(0, "half", false))).unwrap();
+    play.run(reports("t1", 1, write(0, "half", false))).unwrap();
     assert_eq!(play.run(lose("t1", 7, Cause::Exited)).unwrap(), Applied::Lost { was: false });
     assert_eq!(play.run(lose("t1", 1, Cause::Exited)).unwrap(), Applied::Lost { was: true });
     play.run(claim("t1", "w", 2)).unwrap();
     play.rendered();
-    play.run(says("t1", 2, write(0, "", true))).unwrap();
+    play.run(reports("t1", 2, write(0, "", true))).unwrap();
     assert_eq!(play.rendered(), "step.started t1");
     let rest =
         TurnOutput { seq: 1, rewind: true, events: vec![words("whole")], ..TurnOutput::default() };
-    play.run(says("t1", 2, rest)).unwrap();
+    play.run(reports("t1", 2, rest)).unwrap();
     assert_eq!(play.rendered(), "step.rewound t1, turn.output t1 whole");
     let turn = play.session.status().unwrap().turns.remove(0);
     assert_eq!((turn.step, turn.first_output), (Some((step("write").unwrap(), 2)), Serial(9)));
-    let late = says("t1", 1, write(1, "zombie", false));
+    let late = reports("t1", 1, write(1, "zombie", false));
     assert_eq!(play.run(late), Err(Refusal::Fenced { given: TurnEpoch(1), held: TurnEpoch(2) }));
     play.rendered();
     let scope = Scope::Step(turn_id("t1"), step("write").unwrap());
     assert_eq!(play.run(cancel(scope.clone())).unwrap(), Applied::Cancelled { turns: 1 });
     assert_eq!(play.run(cancel(scope)).unwrap(), Applied::Cancelled { turns: 0 });
-    let more = say("t1", 2, Some(2), "more", Then::GoOn);
+    let more = emit("t1", 2, Some(2), "more", Then::GoOn);
     assert!(matches!(play.run(more), Err(Refusal::StepCancelled { .. })));
     let read = TurnOutput {
         seq: 2,
@@ -163,7 +167,7 @@ fn a_later_attempt_supersedes_an_earlier_one_only_when_it_speaks() {
         events: vec![words("on")],
         ..TurnOutput::default()
     };
-    play.run(says("t1", 2, read)).unwrap();
+    play.run(reports("t1", 2, read)).unwrap();
     assert_eq!(play.rendered(), "step.cancelled t1, step.started t1, turn.output t1 on");
 }
 
@@ -172,15 +176,15 @@ fn who_waits_for_people_is_not_stalled() {
     let mut play = Play::new();
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
-    play.run(says("t1", 1, asks(0, "q", None, Then::GoOn))).unwrap();
+    play.run(reports("t1", 1, asks(0, "q", None, Then::GoOn))).unwrap();
     play.rendered();
     for _ in 0..40 {
-        play.wait(500).run(say("t1", 1, None, "", Then::GoOn)).unwrap();
+        play.wait(500).run(emit("t1", 1, None, "", Then::GoOn)).unwrap();
         play.run(Command::Tick).unwrap();
     }
     assert_eq!(play.rendered(), "");
     play.run(answer("q", "ann", "yes")).unwrap();
-    play.wait(500).run(say("t1", 1, None, "", Then::GoOn)).unwrap();
+    play.wait(500).run(emit("t1", 1, None, "", Then::GoOn)).unwrap();
     play.run(Command::Tick).unwrap();
     assert_eq!(play.rendered(), "interaction.resolved t1 yes");
 }
@@ -199,7 +203,7 @@ fn turns_rest_when_nobody_watches_and_go_on_when_somebody_comes() {
     assert_eq!(play.session.tick_at(), Some(Millis(110)));
     play.wait(100).run(Command::Tick).unwrap();
     assert_eq!(play.rendered(), "audience.changed, turn.pausing t1, turn.paused t2");
-    let pause = say("t1", 1, Some(0), "so far", Then::Pause);
+    let pause = emit("t1", 1, Some(0), "so far", Then::Pause);
     play.run(pause).unwrap();
     assert_eq!(play.rendered(), "turn.output t1 so far, turn.paused t1");
     assert_eq!((play.session.effects(play.now), play.session.tick_at()), (vec![], None));
@@ -212,7 +216,7 @@ fn turns_rest_when_nobody_watches_and_go_on_when_somebody_comes() {
     play.run(audience(1)).unwrap();
     play.rendered();
     // It was requested to pause, and a participant came before it did: it goes on with whoever takes it next.
-    play.run(say("t1", 2, Some(0), "", Then::Pause)).unwrap();
+    play.run(emit("t1", 2, Some(0), "", Then::Pause)).unwrap();
     assert_eq!(play.rendered(), "agent.lost t1");
     assert_eq!(play.session.effects(play.now).len(), 2);
 }
@@ -224,7 +228,7 @@ fn a_policy_may_cancel_what_nobody_watches_but_not_what_waits_for_people() {
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(input("t2", "b", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
-    play.run(says("t1", 1, asks(0, "q", None, Then::Wait))).unwrap();
+    play.run(reports("t1", 1, asks(0, "q", None, Then::Wait))).unwrap();
     play.run(audience(0)).unwrap();
     play.rendered();
     play.wait(100).run(Command::Tick).unwrap();
@@ -273,7 +277,7 @@ fn a_person_takes_over_and_hands_back() {
     play.rendered();
     let by = "sue".to_owned();
     assert_eq!(play.run(take("bob", Role::Controller)), Err(Refusal::ControlledByOther { by }));
-    play.run(say("t1", 1, Some(0), "draft", Then::Complete)).unwrap();
+    play.run(emit("t1", 1, Some(0), "draft", Then::Complete)).unwrap();
     let drafted = play.session.status().unwrap();
     assert_eq!(drafted.control.mode, Mode::Manual);
     play.run(from("user", "i1")).unwrap();
@@ -354,11 +358,11 @@ fn drafts_are_internal_and_a_failure_may_ask_for_a_person() {
     play.run(claim("t1", "w", 1)).unwrap();
     let assist = Verb::Take { mode: Mode::Assist };
     play.run(control("sue", Role::Controller, assist)).unwrap();
-    play.run(say("t1", 1, Some(0), "draft", Then::GoOn)).unwrap();
+    play.run(emit("t1", 1, Some(0), "draft", Then::GoOn)).unwrap();
     let event = play.log().last().cloned().unwrap();
     assert!(matches!(event.fact.as_deref(), Some(Fact::Output(Output { internal: true, .. }))));
     play.run(control("sue", Role::Controller, Verb::Release)).unwrap();
-    play.run(say("t1", 1, Some(1), "out", Then::GoOn)).unwrap();
+    play.run(emit("t1", 1, Some(1), "out", Then::GoOn)).unwrap();
     let event = play.log().last().cloned().unwrap();
     let Some(Fact::Output(output)) = event.fact.as_deref() else { panic!("{event:?}") };
     assert_eq!((output.internal, output.offset), (false, 5));
@@ -375,7 +379,10 @@ fn a_phase_is_told_once_and_a_stalled_worker_that_gets_on_is_not_stalled() {
     play.rendered();
     let tool = || {
         let phase = Some(Phase::Tool(ToolName::parse("search").unwrap()));
-        Command::Say(Box::new(Say { phase, ..Say::new(turn_id("t1"), TurnEpoch(1)) }))
+        Command::Report(Box::new(TurnReport {
+            phase,
+            ..TurnReport::new(turn_id("t1"), TurnEpoch(1))
+        }))
     };
     play.run(tool()).unwrap();
     play.run(tool()).unwrap();
@@ -385,7 +392,7 @@ fn a_phase_is_told_once_and_a_stalled_worker_that_gets_on_is_not_stalled() {
         play.run(Command::Tick).unwrap();
     }
     assert_eq!(play.rendered(), "agent.stalled t1");
-    play.run(say("t1", 1, Some(0), "there", Then::GoOn)).unwrap();
+    play.run(emit("t1", 1, Some(0), "there", Then::GoOn)).unwrap();
     assert_eq!(play.rendered(), "agent.resumed t1, turn.output t1 there");
 }
 
@@ -420,7 +427,7 @@ pub(super) fn any_command() -> impl Strategy<Value = Command> {
                     emitted.events = vec![text_event()];
                     (emitted.rewind, emitted.step) = (rewind, step("s"));
                 }
-                says(turn, epoch, emitted)
+                reports(turn, epoch, emitted)
             }
         ),
         2 => (turn(), 0..5_u64, 0..9_u64).prop_map(|(turn, epoch, to)| hears(turn, epoch, to, to)),

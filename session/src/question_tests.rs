@@ -1,6 +1,6 @@
 //! What holds for questions: the first answer, their end, who takes them back, and for whom they are.
 
-use super::people_tests::{answer, asks, says};
+use super::people_tests::{answer, asks, reports};
 use super::turn_tests::{Play, claim, input};
 use super::*;
 use crate::ids::InteractionId;
@@ -10,8 +10,8 @@ fn the_first_answer_holds() {
     let mut play = Play::new();
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
-    play.run(says("t1", 1, asks(0, "q", None, Then::GoOn))).unwrap();
-    play.run(says("t1", 1, asks(1, "q", None, Then::Wait))).unwrap();
+    play.run(reports("t1", 1, asks(0, "q", None, Then::GoOn))).unwrap();
+    play.run(reports("t1", 1, asks(1, "q", None, Then::Wait))).unwrap();
     assert_eq!(
         play.rendered(),
         "input.accepted t1 please t1, turn.started t1, interaction.requested t1 may I?, turn.waiting t1"
@@ -34,12 +34,12 @@ fn the_first_answer_holds() {
         ("interaction.resolved t1 yes", TurnState::Queued)
     );
     play.run(claim("t1", "w", 2)).unwrap();
-    play.run(says("t1", 2, asks(0, "r", Some(50), Then::GoOn))).unwrap();
+    play.run(reports("t1", 2, asks(0, "r", Some(50), Then::GoOn))).unwrap();
     play.rendered();
     play.wait(50).run(Command::Tick).unwrap();
     assert_eq!(play.rendered(), "interaction.expired t1");
     assert_eq!(play.run(answer("r", "bob", "no")), Err(Refusal::InteractionClosed));
-    play.run(says("t1", 2, asks(1, "s", None, Then::Complete))).unwrap();
+    play.run(reports("t1", 2, asks(1, "s", None, Then::Complete))).unwrap();
     assert_eq!(
         play.rendered(),
         "interaction.requested t1 may I?, interaction.expired t1, turn.completed t1"
@@ -57,14 +57,14 @@ fn a_question_that_is_taken_back_has_that_end_alone() {
     let mut play = Play::new();
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
-    play.run(says("t1", 1, asks(0, "q", Some(50), Then::GoOn))).unwrap();
-    play.run(says("t1", 1, asks(1, "r", None, Then::GoOn))).unwrap();
+    play.run(reports("t1", 1, asks(0, "q", Some(50), Then::GoOn))).unwrap();
+    play.run(reports("t1", 1, asks(1, "r", None, Then::GoOn))).unwrap();
     play.rendered();
-    let unknown = play.run(says("t1", 1, takes_back(2, "x", Then::GoOn)));
+    let unknown = play.run(reports("t1", 1, takes_back(2, "x", Then::GoOn)));
     assert_eq!((unknown, play.rendered().as_str()), (Err(Refusal::NoSuchInteraction), ""));
     // It waits for the one that is left.
-    play.run(says("t1", 1, takes_back(2, "q", Then::Wait))).unwrap();
-    play.run(says("t1", 1, takes_back(2, "q", Then::Wait))).unwrap();
+    play.run(reports("t1", 1, takes_back(2, "q", Then::Wait))).unwrap();
+    play.run(reports("t1", 1, takes_back(2, "q", Then::Wait))).unwrap();
     assert_eq!(play.rendered(), "interaction.withdrawn t1, turn.waiting t1");
     assert_eq!(play.run(answer("q", "ann", "yes")), Err(Refusal::InteractionClosed));
     play.wait(50).run(Command::Tick).unwrap();
@@ -72,7 +72,7 @@ fn a_question_that_is_taken_back_has_that_end_alone() {
     play.run(answer("r", "ann", "yes")).unwrap();
     play.run(claim("t1", "w", 2)).unwrap();
     play.rendered();
-    play.run(says("t1", 2, takes_back(0, "r", Then::GoOn))).unwrap();
+    play.run(reports("t1", 2, takes_back(0, "r", Then::GoOn))).unwrap();
     assert_eq!(play.rendered(), "", "it was answered, and stays so");
     let again = play.run(answer("r", "ann", "yes")).unwrap();
     assert!(matches!(again, Applied::Answered { duplicate: true, .. }));
@@ -84,14 +84,17 @@ fn who_takes_a_question_back_may_ask_another_in_its_place() {
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
     for seq in 0..limits::INTERACTIONS as u64 {
-        play.run(says("t1", 1, asks(seq, &format!("q{seq}"), None, Then::GoOn))).unwrap();
+        play.run(reports("t1", 1, asks(seq, &format!("q{seq}"), None, Then::GoOn))).unwrap();
     }
     let seq = limits::INTERACTIONS as u64;
     let more = asks(seq, "more", None, Then::GoOn);
     let limit = limits::INTERACTIONS;
-    assert_eq!(play.run(says("t1", 1, more.clone())), Err(Refusal::TooManyInteractions { limit }));
+    assert_eq!(
+        play.run(reports("t1", 1, more.clone())),
+        Err(Refusal::TooManyInteractions { limit })
+    );
     let withdraw = takes_back(seq, "q0", Then::GoOn).withdraw;
-    play.run(says("t1", 1, TurnOutput { withdraw, ..more })).unwrap();
+    play.run(reports("t1", 1, TurnOutput { withdraw, ..more })).unwrap();
 }
 
 #[test]
@@ -102,12 +105,12 @@ fn a_question_that_is_forgotten_may_be_taken_back() {
     let mut seq = 0;
     for at in 0..=limits::ANSWERS {
         let name = format!("q{at}");
-        play.run(says("t1", 1, asks(seq, &name, None, Then::GoOn))).unwrap();
-        play.run(says("t1", 1, takes_back(seq + 1, &name, Then::GoOn))).unwrap();
+        play.run(reports("t1", 1, asks(seq, &name, None, Then::GoOn))).unwrap();
+        play.run(reports("t1", 1, takes_back(seq + 1, &name, Then::GoOn))).unwrap();
         seq += 2;
     }
     play.drain();
-    play.run(says("t1", 1, takes_back(seq, "q0", Then::Complete))).unwrap();
+    play.run(reports("t1", 1, takes_back(seq, "q0", Then::Complete))).unwrap();
     assert_eq!(play.rendered(), "turn.completed t1");
 }
 
@@ -119,9 +122,9 @@ fn nobody_takes_back_what_another_turn_asked() {
     }
     play.run(claim("t1", "w", 1)).unwrap();
     play.run(claim("t2", "w", 2)).unwrap();
-    play.run(says("t1", 1, asks(0, "q", None, Then::GoOn))).unwrap();
+    play.run(reports("t1", 1, asks(0, "q", None, Then::GoOn))).unwrap();
     play.rendered();
-    let other = play.run(says("t2", 2, takes_back(0, "q", Then::GoOn)));
+    let other = play.run(reports("t2", 2, takes_back(0, "q", Then::GoOn)));
     assert_eq!((other, play.rendered().as_str()), (Err(Refusal::NoSuchInteraction), ""));
     play.run(answer("q", "ann", "yes")).unwrap();
 }
@@ -133,7 +136,7 @@ fn a_question_may_be_for_some_alone() {
     play.run(claim("t1", "w", 1)).unwrap();
     let mut emitted = asks(0, "q", None, Then::Wait);
     emitted.ask[0].role = Role::Supervisor;
-    play.run(says("t1", 1, emitted)).unwrap();
+    play.run(reports("t1", 1, emitted)).unwrap();
     let Command::Answer(request) = answer("q", "ann", "yes") else { unreachable!() };
     let by = |role| Command::Answer(Box::new(Answer { role, ..(*request).clone() }));
     let needs = Role::Supervisor;

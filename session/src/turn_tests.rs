@@ -36,10 +36,13 @@ pub(super) fn claim(turn: &str, worker: &str, key: u64) -> Command {
     }))
 }
 
-pub(super) fn say(turn: &str, epoch: u64, seq: Option<u64>, text: &str, then: Then) -> Command {
+pub(super) fn emit(turn: &str, epoch: u64, seq: Option<u64>, text: &str, then: Then) -> Command {
     let events = if text.is_empty() { Vec::new() } else { vec![words(text)] };
     let output = seq.map(|seq| TurnOutput { seq, events, then, ..TurnOutput::default() });
-    Command::Say(Box::new(Say { output, ..Say::new(turn_id(turn), TurnEpoch(epoch)) }))
+    Command::Report(Box::new(TurnReport {
+        output,
+        ..TurnReport::new(turn_id(turn), TurnEpoch(epoch))
+    }))
 }
 
 pub(super) fn cancel(scope: Scope) -> Command {
@@ -118,22 +121,22 @@ fn a_turn_goes_from_its_input_to_its_end() {
     let again = play.run(claim("t1", "w", 7)).unwrap();
     assert!(matches!(again, Applied::Claimed { turn } if turn.attempts == 1));
     assert_eq!(play.run(claim("t1", "x", 8)), Err(Refusal::TurnAlreadyClaimed));
-    play.run(say("t1", 1, Some(0), "Hel", Then::GoOn)).unwrap();
-    let again = play.run(say("t1", 1, Some(0), "Hel", Then::GoOn)).unwrap();
+    play.run(emit("t1", 1, Some(0), "Hel", Then::GoOn)).unwrap();
+    let again = play.run(emit("t1", 1, Some(0), "Hel", Then::GoOn)).unwrap();
     assert!(matches!(again, Applied::OutputAccepted { duplicate: true, places: None, .. }));
     let gap = Refusal::SequenceGap { expected: 1, received: 2 };
-    assert_eq!(play.run(say("t1", 1, Some(2), "x", Then::GoOn)), Err(gap));
-    let done = play.run(say("t1", 1, Some(1), "lo", Then::Complete)).unwrap();
+    assert_eq!(play.run(emit("t1", 1, Some(2), "x", Then::GoOn)), Err(gap));
+    let done = play.run(emit("t1", 1, Some(1), "lo", Then::Complete)).unwrap();
     assert!(matches!(
         done,
         Applied::OutputAccepted { over: true, places: Some((Serial(4), Serial(5))), .. }
     ));
-    let again = play.run(say("t1", 1, Some(1), "lo", Then::Complete)).unwrap();
+    let again = play.run(emit("t1", 1, Some(1), "lo", Then::Complete)).unwrap();
     assert!(matches!(
         again,
         Applied::OutputAccepted { over: true, duplicate: true, places: None, .. }
     ));
-    assert_eq!(play.run(say("t1", 1, Some(2), "more", Then::GoOn)), Err(Refusal::TurnEnded));
+    assert_eq!(play.run(emit("t1", 1, Some(2), "more", Then::GoOn)), Err(Refusal::TurnEnded));
     assert_eq!(
         play.rendered(),
         "input.accepted t1 please t1, turn.started t1, turn.output t1 Hel, turn.output t1 lo, \
@@ -154,10 +157,10 @@ fn an_input_to_a_busy_agent_does_as_it_says() {
     play.run(input("t4", "a", WhenBusy::Queue)).unwrap();
     play.run(input("t5", "b", WhenBusy::Steer)).unwrap();
     assert_eq!(play.session.effects(play.now).len(), 1, "t4 waits for t1, and t5 for nobody");
-    let beat = play.run(say("t1", 1, None, "", Then::GoOn)).unwrap();
+    let beat = play.run(emit("t1", 1, None, "", Then::GoOn)).unwrap();
     assert!(matches!(beat, Applied::OutputAccepted { last_input: Serial(3), over: false, .. }));
     play.run(input("t6", "a", WhenBusy::Interrupt)).unwrap();
-    assert_eq!(play.run(say("t1", 1, Some(0), "late", Then::GoOn)), Err(Refusal::TurnEnded));
+    assert_eq!(play.run(emit("t1", 1, Some(0), "late", Then::GoOn)), Err(Refusal::TurnEnded));
     play.rendered();
     play.run(cancel(Scope::Agent(AgentName::parse("b").unwrap()))).unwrap();
     assert_eq!(play.rendered(), "turn.cancelled t5");
@@ -205,7 +208,7 @@ fn a_silent_worker_is_replaced_and_fenced() {
     let mut play = Play::new();
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
-    play.run(say("t1", 1, Some(0), "one ", Then::GoOn)).unwrap();
+    play.run(emit("t1", 1, Some(0), "one ", Then::GoOn)).unwrap();
     play.rendered();
     play.wait(999).run(Command::Tick).unwrap();
     assert_eq!(play.rendered(), "");
@@ -213,11 +216,11 @@ fn a_silent_worker_is_replaced_and_fenced() {
     assert_eq!(play.rendered(), "agent.lost t1");
     assert_eq!(play.session.effects(play.now).len(), 1, "the first successor comes at once");
     let fenced = Err(Refusal::Fenced { given: TurnEpoch(1), held: TurnEpoch(1) });
-    assert_eq!(play.run(say("t1", 1, Some(1), "zombie", Then::GoOn)), fenced);
+    assert_eq!(play.run(emit("t1", 1, Some(1), "zombie", Then::GoOn)), fenced);
     let taken = play.run(claim("t1", "x", 2)).unwrap();
     assert!(matches!(taken, Applied::Claimed { turn } if turn.attempts == 2));
     let fenced = Err(Refusal::Fenced { given: TurnEpoch(1), held: TurnEpoch(2) });
-    assert_eq!(play.run(say("t1", 1, Some(1), "zombie", Then::Complete)), fenced);
+    assert_eq!(play.run(emit("t1", 1, Some(1), "zombie", Then::Complete)), fenced);
     // It is lost again and again: the pauses grow, and then it is enough.
     let mut pauses = Vec::new();
     for key in 3.. {
@@ -240,7 +243,7 @@ fn a_worker_that_lives_and_says_nothing_is_stalled_and_then_replaced() {
     let mut beats = String::new();
     for _ in 0..20 {
         play.wait(500).run(Command::Tick).unwrap();
-        if play.run(say("t1", 1, None, "", Then::GoOn)).is_err() {
+        if play.run(emit("t1", 1, None, "", Then::GoOn)).is_err() {
             break;
         }
         let rendered = play.rendered();
@@ -253,16 +256,20 @@ fn a_worker_that_lives_and_says_nothing_is_stalled_and_then_replaced() {
     play.run(claim("t1", "w", 2)).unwrap();
     play.rendered();
     let (progress_timeout_ms, checkpoint) = (Some(60_000), Some(Bytes::from_static(b"half")));
-    let busy = Say { progress_timeout_ms, checkpoint, ..Say::new(turn_id("t1"), TurnEpoch(2)) };
-    play.run(Command::Say(Box::new(busy))).unwrap();
+    let busy = TurnReport {
+        progress_timeout_ms,
+        checkpoint,
+        ..TurnReport::new(turn_id("t1"), TurnEpoch(2))
+    };
+    play.run(Command::Report(Box::new(busy))).unwrap();
     for _ in 0..20 {
         play.wait(500).run(Command::Tick).unwrap();
-        play.run(say("t1", 2, None, "", Then::GoOn)).unwrap();
+        play.run(emit("t1", 2, None, "", Then::GoOn)).unwrap();
     }
     assert_eq!(play.rendered(), "");
-    play.run(say("t1", 2, Some(0), "", Then::Release)).unwrap();
+    play.run(emit("t1", 2, Some(0), "", Then::Release)).unwrap();
     assert_eq!(play.rendered(), "agent.lost t1");
-    let again = play.run(say("t1", 2, Some(0), "", Then::Release)).unwrap();
+    let again = play.run(emit("t1", 2, Some(0), "", Then::Release)).unwrap();
     assert!(matches!(again, Applied::OutputAccepted { over: false, duplicate: true, .. }));
     let taken = play.wait(1_000).run(claim("t1", "x", 3));
     let Ok(Applied::Claimed { turn }) = taken else { panic!("{taken:?}") };
@@ -277,12 +284,12 @@ fn a_stalled_worker_loses_its_step_before_it_loses_its_turn() {
     let step = |seq, epoch, name: &str| {
         let (step, events) = (StepName::parse(name).ok(), vec![words("x")]);
         let output = TurnOutput { seq, step, events, ..TurnOutput::default() };
-        let say = Say::new(turn_id("t1"), TurnEpoch(epoch));
-        Command::Say(Box::new(Say { output: Some(output), ..say }))
+        let report = TurnReport::new(turn_id("t1"), TurnEpoch(epoch));
+        Command::Report(Box::new(TurnReport { output: Some(output), ..report }))
     };
     play.run(step(0, 1, "search")).unwrap();
     play.rendered();
-    let beat = say("t1", 1, None, "", Then::GoOn);
+    let beat = emit("t1", 1, None, "", Then::GoOn);
     let mut rendered = String::new();
     for _ in 0..13 {
         play.wait(500).run(Command::Tick).unwrap();
@@ -291,10 +298,10 @@ fn a_stalled_worker_loses_its_step_before_it_loses_its_turn() {
     }
     assert_eq!(rendered, "agent.stalled t1step.cancelled t1");
     // It gets on, but not with that.
-    let more = play.run(say("t1", 1, Some(1), "more", Then::GoOn));
+    let more = play.run(emit("t1", 1, Some(1), "more", Then::GoOn));
     assert!(matches!(more, Err(Refusal::StepCancelled { .. })), "{more:?}");
     play.run(step(1, 1, "write")).unwrap();
-    play.run(say("t1", 1, Some(2), "more", Then::GoOn)).unwrap();
+    play.run(emit("t1", 1, Some(2), "more", Then::GoOn)).unwrap();
     assert_eq!(
         play.rendered(),
         "agent.resumed t1, step.started t1, turn.output t1 x, turn.output t1 more"
@@ -308,7 +315,7 @@ fn a_stalled_worker_loses_its_step_before_it_loses_its_turn() {
     }
     assert!(play.rendered().ends_with("step.cancelled t1, agent.lost t1"));
     play.run(claim("t1", "x", 2)).unwrap();
-    play.run(say("t1", 2, Some(0), "more", Then::GoOn)).unwrap();
+    play.run(emit("t1", 2, Some(0), "more", Then::GoOn)).unwrap();
 }
 
 #[test]
@@ -342,7 +349,7 @@ pub(super) fn any_command() -> impl Strategy<Value = Command> {
         3 => (turn(), agent, busy).prop_map(|(turn, agent, busy)| input(turn, agent, busy)),
         4 => (turn(), 0..4_u64).prop_map(|(turn, key)| claim(turn, "w", key)),
         8 => (turn(), 0..6_u64, prop::option::of(0..3_u64), then)
-            .prop_map(|(turn, epoch, seq, then)| say(turn, epoch, seq, "x", then)),
+            .prop_map(|(turn, epoch, seq, then)| emit(turn, epoch, seq, "x", then)),
         1 => turn().prop_map(|turn| cancel(Scope::Turn(turn_id(turn)))),
         1 => Just(cancel(Scope::All)),
         4 => Just(Command::Tick),

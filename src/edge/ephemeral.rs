@@ -38,7 +38,8 @@ use crate::session::{Format, NewEvent, Right, Role, Sender};
 struct EphemeralBody<'b> {
     kind: String,
     #[serde(borrow)]
-    said: Option<Item<'b>>,
+    #[serde(alias = "said")]
+    content: Option<Item<'b>>,
     participant: Option<String>,
     device: Option<String>,
     #[serde(default)]
@@ -58,7 +59,7 @@ pub(super) struct EphemeralRequest {
 /// # Errors
 /// It is none, or too large.
 pub(super) fn parse(body: &[u8]) -> Result<EphemeralRequest, Problem> {
-    let EphemeralBody { kind, said: sent_content, participant, device, internal } =
+    let EphemeralBody { kind, content: sent_content, participant, device, internal } =
         turns::json(body)?;
     let (kind, sent_content) = checked(&kind, sent_content)?;
     let sender = turns::sender(participant.as_deref(), device.as_deref())?;
@@ -85,7 +86,7 @@ pub(super) fn checked(
 }
 
 /// `POST /v1/sessions/{id}/ephemeral`
-pub(super) async fn say(
+pub(super) async fn send(
     State(edge): State<Edge>,
     Name(id): Name,
     By(caller): By,
@@ -126,7 +127,7 @@ pub(super) async fn submit(
     let at = edge.runtime.sessions.now();
     let source = Source::Person(sender);
     let message = EphemeralMessage { session, source, kind, content: sent_content, internal, at };
-    Ok(json!({ "dropped": !edge.runtime.ephemerals.say(message) }))
+    Ok(json!({ "dropped": !edge.runtime.ephemerals.send(message) }))
 }
 
 /// Messages as a reader gets them, if any are for it.
@@ -141,7 +142,7 @@ fn rendered(message: &EphemeralMessage) -> Json {
     let out = Json::object([
         ("kind", message.kind.as_str().into()),
         ("time", message.at.0.into()),
-        ("said", wire::content(&message.content.format, &message.content.payload)),
+        ("content", wire::content(&message.content.format, &message.content.payload)),
     ]);
     let out = match &message.source {
         Source::Person(Sender { participant, device }) => {

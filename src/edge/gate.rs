@@ -63,7 +63,7 @@ fn need(route: &str, method: &Method, path: &str) -> Need {
         // Bodies and ids show what is requested, and whoever begins a turn is shown it.
         ("ai_sdk" | "ai_sdk_stop" | "openai_new" | "openai_of" | "ag_ui", _) => Need::Somebody,
         ("presence" | "ephemeral", _) => Need::Right(Right::Presence),
-        ("claim" | "say" | "output" | "told" | "tools", _) => Need::Right(Right::Claim),
+        ("claim" | "output" | "signals" | "tools", _) => Need::Right(Right::Claim),
         ("inputs" | "cancel" | "interactions" | "claim_call" | "release_call", _) => Need::Somebody,
         // One of several rights, see [`Right::BRINGING`].
         ("control" | "pause" | "resume" | "files" | "file", _) => Need::Somebody,

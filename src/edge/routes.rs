@@ -42,15 +42,14 @@ fn routes() -> Vec<Route> {
         ("/v1/sessions/{id}/cancel", "cancel", verbs::post(Verb::Cancel)),
         ("/v1/sessions/{id}/turns", "turns", get(turns::list)),
         ("/v1/sessions/{id}/turns/{turn}", "turn", get(turns::show)),
-        ("/v1/sessions/{id}/turns/{turn}/say", "say", post(verbs::say)),
         ("/v1/agents/{agent}/claim", "claim", post(turns::claim)),
         ("/v1/sessions/{id}/turns/{turn}/output", "output", post(turns::output)),
         ("/v1/sessions/{id}/turns/{turn}/tools", "tools", post(verbs::tool_result)),
-        ("/v1/sessions/{id}/turns/{turn}/told", "told", get(turns::signals)),
+        ("/v1/sessions/{id}/turns/{turn}/signals", "signals", get(turns::signals)),
         ("/v1/ws", "ws", get(ws::people)),
         ("/v1/agents/ws", "agents_ws", get(ws::workers)),
         ("/v1/sessions/{id}/presence", "presence", get(people::presence)),
-        ("/v1/sessions/{id}/ephemeral", "ephemeral", post(ephemeral::say)),
+        ("/v1/sessions/{id}/ephemeral", "ephemeral", post(ephemeral::send)),
         ("/v1/sessions/{id}/messages", "messages", get(people::messages)),
         ("/v1/sessions/{id}/messages/{message}", "message", get(people::message)),
         (
@@ -87,6 +86,14 @@ fn routes() -> Vec<Route> {
     ]
 }
 
+/// Paths under their names before the protocol was put into the field's words (decision 0083), until 0.1.0.
+fn former() -> Vec<Route> {
+    vec![
+        ("/v1/sessions/{id}/turns/{turn}/say", "output", post(turns::output)),
+        ("/v1/sessions/{id}/turns/{turn}/told", "signals", get(turns::signals)),
+    ]
+}
+
 /// The name of the route that answered, left in its response for the metrics.
 #[derive(Clone, Copy)]
 struct Answered(&'static str);
@@ -95,8 +102,8 @@ struct Answered(&'static str);
 /// its own protocol does.
 pub(super) fn router(edge: Edge, entrance: Entrance) -> Router {
     let mut router = Router::new();
-    for (path, name, methods) in routes().into_iter().chain(durable::routes()).chain(chat::routes())
-    {
+    let native = routes().into_iter().chain(former());
+    for (path, name, methods) in native.chain(durable::routes()).chain(chat::routes()) {
         let enter = move |State(edge): State<Edge>, mut request: Request, next: Next| async move {
             let mut response = match gate::open(&edge, entrance, name, &mut request).await {
                 Ok(()) => next.run(request).await,
@@ -244,7 +251,7 @@ mod tests {
             }
         }
         assert_eq!(routed, described);
-        assert_eq!(routed.len(), 58);
+        assert_eq!(routed.len(), 57);
     }
 
     /// A caller that needs credentials may have none, may lack a right, and may have used up a quota.

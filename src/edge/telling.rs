@@ -238,7 +238,7 @@ impl Telling {
     async fn beside(&mut self) -> Option<Control> {
         let beside = self.beside.as_mut().filter(|beside| beside.is_due())?;
         // Most readers wait without it, so it takes no room in them.
-        Box::pin(beside.say(self.reader.known_tail())).await
+        Box::pin(beside.next(self.reader.known_tail())).await
     }
 
     /// What is sent for a delivery that is no event; events go to the backlog.

@@ -22,7 +22,7 @@ use crate::runtime::space::Room;
 use crate::runtime::{Delivery, Freshness, NotReady, Reply, Start, SubmitError, Unavailable};
 use crate::session::{
     Append, Applied, Cancel, Claim, Command, Config, Format, Input, NewEvent, Origin, Retention,
-    Say, Scope, TurnOutput,
+    Scope, TurnOutput, TurnReport,
 };
 use crate::store::Store;
 
@@ -110,11 +110,14 @@ async fn the_less_space_there_is_the_less_is_taken_and_what_ends_or_makes_room_a
     };
     sessions.submit(&s, Command::Claim(Box::new(claim)), by()).await.unwrap();
     let mut seq = 0;
-    let mut say = || {
+    let mut emit = || {
         let said = TurnOutput { seq, events: vec![words("word")], ..TurnOutput::default() };
         seq += 1;
         let turn = TurnId::parse("t").unwrap();
-        Command::Say(Box::new(Say { output: Some(said), ..Say::new(turn, TurnEpoch(1)) }))
+        Command::Report(Box::new(TurnReport {
+            output: Some(said),
+            ..TurnReport::new(turn, TurnEpoch(1))
+        }))
     };
     let is_full = |done: Result<Reply, SubmitError>| match done {
         Err(SubmitError::Unavailable(Unavailable::DiskFull)) => true,
@@ -123,10 +126,10 @@ async fn the_less_space_there_is_the_less_is_taken_and_what_ends_or_makes_room_a
     };
     node.runtime.space.pretend(Some(room(200)));
     assert!(is_full(sessions.submit(&s, content(10), by()).await));
-    assert!(!is_full(sessions.submit(&s, say(), by()).await), "a word is small");
+    assert!(!is_full(sessions.submit(&s, emit(), by()).await), "a word is small");
     assert_eq!(node.runtime.overview.not_ready(), [NotReady::DiskFull]);
     node.runtime.space.pretend(Some(room(100)));
-    assert!(is_full(sessions.submit(&s, say(), by()).await), "there will soon be no space at all");
+    assert!(is_full(sessions.submit(&s, emit(), by()).await), "there will soon be no space at all");
     let new = Command::from(crate::session::Config::default());
     assert!(is_full(sessions.submit(&id("other"), new, by()).await));
     let cancel = Cancel::new(Scope::Turn(TurnId::parse("t").unwrap()), "");

@@ -20,7 +20,7 @@ use super::{Freshness, Reply, SubmitError, Unavailable};
 use crate::ids::{AgentId, Cursor, Incarnation, Serial, SessionId, WorkerName};
 use crate::limits::{OFFER_WAIT, REQUEST_DEADLINE, SWEEP_INTERVAL};
 use crate::session::{
-    Applied, Claim, Command, Event, Grant, NodeStart, Say, Then, TurnOutput, TurnStatus,
+    Applied, Claim, Command, Event, Grant, NodeStart, Then, TurnOutput, TurnReport, TurnStatus,
 };
 
 /// A worker that looks for a turn.
@@ -195,9 +195,9 @@ async fn give_back(sessions: &Sessions, assignment: &Assignment) {
     let Assignment { session, turn, .. } = assignment;
     let Some(lease) = &turn.lease else { return };
     let output = Some(TurnOutput { then: Then::Release, ..TurnOutput::default() });
-    let release = Say { output, ..Say::new(turn.turn.clone(), lease.epoch) };
+    let release = TurnReport { output, ..TurnReport::new(turn.turn.clone(), lease.epoch) };
     let until = Instant::now() + REQUEST_DEADLINE;
-    if let Err(error) = sessions.submit(session, Command::Say(Box::new(release)), until).await {
+    if let Err(error) = sessions.submit(session, Command::Report(Box::new(release)), until).await {
         tracing::debug!(session = session.for_operators(), %error, "a turn waits for the lease of a worker that is gone");
     }
 }

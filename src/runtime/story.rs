@@ -124,7 +124,8 @@ mod tests {
     use crate::ids::{Millis, SessionId, TurnEpoch, WorkerName};
     use crate::limits::EVENT_BYTES;
     use crate::session::{
-        Applied, Claim, Command, Config, Format, Input, NewEvent, Say, Session, Then, TurnOutput,
+        Applied, Claim, Command, Config, Format, Input, NewEvent, Session, Then, TurnOutput,
+        TurnReport,
     };
 
     fn id(name: &str) -> TurnId {
@@ -160,7 +161,10 @@ mod tests {
             run(input(&format!("i{at}"), bytes));
         }
         let output = Some(TurnOutput { then: Then::Complete, ..TurnOutput::default() });
-        run(Command::Say(Box::new(Say { output, ..Say::new(id("t"), TurnEpoch(1)) })));
+        run(Command::Report(Box::new(TurnReport {
+            output,
+            ..TurnReport::new(id("t"), TurnEpoch(1))
+        })));
         let taken = run(Command::Claim(Box::new(claim("i0"))));
         let Applied::Claimed { turn } = taken else { panic!("{taken:?}") };
         let from = turn.input;

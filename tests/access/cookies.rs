@@ -150,7 +150,7 @@ async fn a_cookie_is_made_for_no_more_than_its_owner_may_do() {
     let said = json!({ "text": "hi" });
     for (name, status) in [(None, 200), (Some("bob"), 200), (Some("ada"), 403)] {
         let input = name.unwrap_or("nobody");
-        let mut body = json!({ "input": input, "agent": "poet", "said": said });
+        let mut body = json!({ "id": input, "agent": "poet", "content": said });
         if let Some(name) = name {
             body["participant"] = name.into();
         }

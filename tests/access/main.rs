@@ -80,7 +80,7 @@ fn requests() -> Vec<(&'static str, Method, &'static str, Option<Value>)> {
     let output = json!({ "text": "hello" });
     let event = json!({ "events": [{ "text": "hello" }] });
     let input =
-        |busy: &str| json!({ "input": busy, "agent": "poet", "said": output, "when_busy": busy });
+        |busy: &str| json!({ "id": busy, "agent": "poet", "content": output, "when_busy": busy });
     let take = json!({ "verb": "take", "participant": "ada" });
     let ask = json!({ "verb": "request", "participant": "ada" });
     let typing = json!({ "kind": "typing", "participant": "ada" });
@@ -115,12 +115,12 @@ fn requests() -> Vec<(&'static str, Method, &'static str, Option<Value>)> {
             "/v1/sessions/SESSION/interactions/i",
             Some(json!({ "answer": output })),
         ),
-        ("claim", post.clone(), "/v1/sessions/SESSION/turns/t/say", Some(json!({ "epoch": 1 }))),
+        ("claim", post.clone(), "/v1/sessions/SESSION/turns/t/output", Some(json!({ "epoch": 1 }))),
         ("claim", post.clone(), "/v1/sessions/SESSION/turns/t/output?epoch=1", None),
         (
             "claim",
             get,
-            "/v1/sessions/SESSION/turns/t/told?epoch=1&wait_ms=0&after=0000000001_00000000000000000000",
+            "/v1/sessions/SESSION/turns/t/signals?epoch=1&wait_ms=0&after=0000000001_00000000000000000000",
             None,
         ),
         ("delete", delete, "/v1/sessions/SESSION", None),
@@ -279,14 +279,14 @@ async fn a_key_speaks_in_its_own_name_and_in_no_greater_role() {
     let more = json!({ "participant": "ada", "role": "participant" });
     let ada = key(&node, &["send", "cancel", "takeover", "read", "presence"], more).await;
     let output = json!({ "text": "hello" });
-    let input = json!({ "input": "i", "agent": "poet", "said": output });
+    let input = json!({ "id": "i", "agent": "poet", "content": output });
     let path = "/v1/sessions/mine/inputs";
     let (status, answer) = ask(&node, Some(&ada), Method::POST, path, Some(&input)).await;
     assert_eq!(status, 200, "{answer}");
     let (_, page) = ask(&node, Some(&ada), Method::GET, "/v1/sessions/mine/events", None).await;
     let events = page["events"].as_array().unwrap();
     assert!(events.iter().any(|event| event["participant"] == "ada"), "{page}");
-    let forged = json!({ "input": "j", "agent": "poet", "said": output, "participant": "bob" });
+    let forged = json!({ "id": "j", "agent": "poet", "content": output, "participant": "bob" });
     let (status, answer) = ask(&node, Some(&ada), Method::POST, path, Some(&forged)).await;
     assert_eq!((status.as_u16(), &answer["code"]), (403, &json!("forbidden")));
     // A participant may not cancel, whatever role it claims.

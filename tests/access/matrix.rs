@@ -93,7 +93,7 @@ fn lines() -> Vec<Row> {
 fn operations() -> Vec<Row> {
     let said = json!({ "text": "hello" });
     let input =
-        |busy: &str| json!({ "input": busy, "agent": "poet", "said": said, "when_busy": busy });
+        |busy: &str| json!({ "id": busy, "agent": "poet", "content": said, "when_busy": busy });
     let all = json!({ "all": true });
     let row = |needs: &[&'static str], op: &'static str, body: Value| {
         let how = How::Socket { op, body };
@@ -119,7 +119,7 @@ fn operations() -> Vec<Row> {
 fn table() -> Vec<Row> {
     let (get, post, put) = (Method::GET, Method::POST, Method::PUT);
     let said = json!({ "text": "hello" });
-    let now = json!({ "input": "now", "agent": "poet", "said": said, "when_busy": "interrupt" });
+    let now = json!({ "id": "now", "agent": "poet", "content": said, "when_busy": "interrupt" });
     let result = json!({ "epoch": 1, "seq": 0, "call": "c", "tool": "t", "result": said });
     let device = json!({ "participant": "ada", "device": "phone" });
     let release = json!({ "participant": "ada", "device": "phone", "epoch": 1 });

@@ -8,7 +8,7 @@ use super::tenants::{Nodes, SECRET, Tenant, everywhere, three};
 use super::*;
 
 fn input(id: &str, agent: &str, text: &str) -> Value {
-    json!({ "input": id, "agent": agent, "said": { "text": text } })
+    json!({ "id": id, "agent": agent, "content": { "text": text } })
 }
 
 impl Nodes {
@@ -62,29 +62,30 @@ async fn workers_have_turns_of_their_tenant(nodes: &Nodes) {
         epochs.push(turn["epoch"].clone());
     }
     let before = nodes.all_of(&acme, "acme-work").await;
-    let say = json!({ "epoch": epochs[2], "seq": 0, "events": [{ "text": "forged" }] });
-    let path = "/v1/sessions/acme-work/turns/v/say";
-    let (status, answer) = nodes.ask(&beta.key, Method::POST, path, Some(&say)).await;
+    let report = json!({ "epoch": epochs[2], "seq": 0, "events": [{ "text": "forged" }] });
+    let path = "/v1/sessions/acme-work/turns/v/output";
+    let (status, answer) = nodes.ask(&beta.key, Method::POST, path, Some(&report)).await;
     assert_eq!((status, &answer["code"]), (404, &json!("not_found")));
     let mut answers = Vec::new();
     for session in ["none", "acme-work"] {
         let path = format!("/v1/sessions/{session}/turns/v/output?epoch={}", epochs[2]);
-        let output = nodes.send(&beta.key, Method::POST, &path).body(say.to_string() + "\n").send();
+        let output =
+            nodes.send(&beta.key, Method::POST, &path).body(report.to_string() + "\n").send();
         answers.push(output.await.expect("an answer").text().await.expect("a body"));
     }
     assert_eq!(answers[0], answers[1]);
     assert!(answers[0].contains("not_found"), "{answers:?}");
     let mut answers = Vec::new();
     for session in ["none", "acme-work"] {
-        let path = format!("/v1/sessions/{session}/turns/v/told?live=sse&epoch={}", epochs[2]);
+        let path = format!("/v1/sessions/{session}/turns/v/signals?live=sse&epoch={}", epochs[2]);
         let path = format!("{path}&after=0000000001_00000000000000000000");
         let answer = nodes.ask(&beta.key, Method::GET, &path, None).await;
         answers.push((answer.0, answer.1.to_string().replace(session, "NAME")));
     }
     assert_eq!(answers[0], answers[1]);
     for session in ["acme-work", "\u{1f}acme\u{1f}acme-work", "acme:acme-work"] {
-        let mut frame = say.clone();
-        let more = json!({ "type": "say", "session": session, "turn": "v" });
+        let mut frame = report.clone();
+        let more = json!({ "type": "output", "session": session, "turn": "v" });
         frame.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         theirs.send(&frame).await;
         theirs.find("a refusal", |frame| frame["type"] == "refused").await;

@@ -82,10 +82,10 @@ export class Agent {
       found.reach();
       await found.opened;
     };
-    const path = `/v1/sessions/${encodeURIComponent(turn.session)}/turns/${encodeURIComponent(turn.turn)}/say`;
+    const path = `/v1/sessions/${encodeURIComponent(turn.session)}/turns/${encodeURIComponent(turn.turn)}/output`;
     let seq = 0;
-    for await (const said of script({ text, input, answers, gate, turn })) {
-      const { status } = await this.#ask(path, { epoch: turn.epoch, seq: seq++, heard: input.serial, ...said });
+    for await (const report of script({ text, input, answers, gate, turn })) {
+      const { status } = await this.#ask(path, { epoch: turn.epoch, seq: seq++, consumed: input.serial, ...report });
       if (status !== 200) return;
     }
   }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use outlive::ids::{AgentName, SessionId, TurnEpoch, TurnId, WorkerName};
 use outlive::runtime::claim::{Assignment, Claimer};
 use outlive::session::{
-    Applied, Cancel, Command, Input, NewEvent, Say, Scope, Then, TurnOutput, WhenBusy,
+    Applied, Cancel, Command, Input, NewEvent, Scope, Then, TurnOutput, TurnReport, WhenBusy,
 };
 use rand::Rng;
 use tokio::time::Instant;
@@ -101,30 +101,30 @@ impl Client {
 
     async fn speak(&mut self, taken: &Assignment, epoch: TurnEpoch) {
         let Assignment { session: id, incarnation: life, turn } = taken;
-        let says = self.rng.random_range(1..5);
-        for seq in 0..=says {
+        let reports = self.rng.random_range(1..5);
+        for seq in 0..=reports {
             let late = self.rng.random_bool(0.1);
             if late {
                 pass(Duration::from_millis(LEASE_MS + 1500)).await;
             } else {
                 self.pause(200).await;
             }
-            let count = if seq == says { 0 } else { self.rng.random_range(1..4) };
+            let count = if seq == reports { 0 } else { self.rng.random_range(1..4) };
             let named = (0..count).map(|_| {
                 let of = format!("{}.{}.{epoch}", life.0, turn.turn);
                 self.event(format!("o{}.{}/{of}./{}", self.name, self.number, id.name()))
             });
             let (names, events): (Vec<_>, Vec<NewEvent>) =
                 named.collect::<Vec<_>>().into_iter().unzip();
-            let then = if seq == says { Then::Complete } else { Then::GoOn };
+            let then = if seq == reports { Then::Complete } else { Then::GoOn };
             let output = TurnOutput { seq, events, then, ..TurnOutput::default() };
-            let received = (seq == says).then_some(turn.last_input);
-            let say = Say {
+            let received = (seq == reports).then_some(turn.last_input);
+            let report = TurnReport {
                 output: Some(output),
                 consumed: received,
-                ..Say::new(turn.turn.clone(), epoch)
+                ..TurnReport::new(turn.turn.clone(), epoch)
             };
-            if !self.say(taken, &say, &names).await {
+            if !self.emit(taken, &report, &names).await {
                 return;
             }
         }
@@ -132,15 +132,15 @@ impl Client {
     }
 
     /// Says something, and repeats it while it does not know; says whether the turn is still its own.
-    async fn say(&mut self, taken: &Assignment, say: &Say, names: &[String]) -> bool {
+    async fn emit(&mut self, taken: &Assignment, report: &TurnReport, names: &[String]) -> bool {
         let id = &taken.session;
         let mut doubt = false;
         for _ in 0..5 {
-            match self.ask(id, Command::Say(Box::new(say.clone()))).await {
+            match self.ask(id, Command::Report(Box::new(report.clone()))).await {
                 Answer::Yes(reply) => {
                     let Applied::OutputAccepted { places, duplicate, over, .. } = reply.applied
                     else {
-                        panic!("{id:?}: a say was answered with {reply:?}");
+                        panic!("{id:?}: a report was answered with {reply:?}");
                     };
                     let new = doubt || !duplicate;
                     assert!(new, "{id:?}: {names:?} was new, and is a duplicate: {reply:?}");

@@ -18,8 +18,8 @@ pub use people::{
     Answer, Audience, ClaimCall, ControlRequest, Pause, ReleaseCall, Resume, Role, Shelve, Verb,
 };
 pub use turn::{
-    Ask, Cancel, Claim, Follows, Found, Input, Lose, NodeStart, Phase, Say, Scope, Then, ToolMark,
-    ToolResult, ToolStep, TurnOutput, WhenBusy, Withdraw,
+    Ask, Cancel, Claim, Follows, Found, Input, Lose, NodeStart, Phase, Scope, Then, ToolMark,
+    ToolResult, ToolStep, TurnOutput, TurnReport, WhenBusy, Withdraw,
 };
 
 /// One request to one session. New kinds go to the end.
@@ -85,7 +85,7 @@ pub enum Command {
     /// Takes a turn for a worker; the same claim again is no change.
     Claim(Box<Claim>),
     /// A worker's output and state of its turn.
-    Say(Box<Say>),
+    Report(Box<TurnReport>),
     /// Ends turns, also one that has not been requested yet; the same again is no change.
     Cancel(Box<Cancel>),
     /// Takes a turn from a worker that is gone; for one that does not have it, no change.
@@ -151,8 +151,8 @@ impl Command {
             },
             Command::Create(create) if create.events.is_empty() => Class::Small,
             Command::Create(_) => Class::Data,
-            Command::Say(say) if large(say.content_bytes()) => Class::Data,
-            Command::Say(say) => match &say.output {
+            Command::Report(report) if large(report.content_bytes()) => Class::Data,
+            Command::Report(report) => match &report.output {
                 Some(output) if output.then == Then::GoOn => Class::Small,
                 // A sign of life, or an end.
                 _ => Class::Control,
@@ -191,7 +191,7 @@ impl Command {
             Command::AppendEach(each) => all(&each.events),
             Command::Input(input) => input.content.payload.len(),
             Command::Answer(answer) => answer.content.payload.len(),
-            Command::Say(say) => say.content_bytes(),
+            Command::Report(report) => report.content_bytes(),
             Command::ToolResult(result) => result.result.payload.len(),
             Command::File(request) => match &**request {
                 FileRequest::Put(piece) => piece.bytes.len(),
@@ -245,7 +245,7 @@ impl Command {
             | Command::Settle { .. }
             | Command::Claim(_)
             // A heartbeat twice is a heartbeat; output has a number.
-            | Command::Say(_)
+            | Command::Report(_)
             // Each names an epoch or a count.
             | Command::Lose(_)
             | Command::ReleaseCall(_)
@@ -267,7 +267,7 @@ impl Command {
     }
 }
 
-/// What a `Say` or an answer may bring and still pass where data does not, in bytes.
+/// What a report or an answer may bring and still pass where data does not, in bytes.
 pub const SMALL_BYTES: usize = 1 << 10;
 
 /// Begins a session, with what its log begins with.
@@ -343,14 +343,20 @@ mod tests {
             NewEvent { format: Format::TEXT, payload }
         };
         let turn = TurnId::parse("t").unwrap();
-        let say = |bytes: Option<usize>, then: Then| {
+        let emit = |bytes: Option<usize>, then: Then| {
             let events = bytes.map(event).into_iter().collect();
             let output = Some(TurnOutput { events, then, ..TurnOutput::default() });
-            Command::Say(Box::new(Say { output, ..Say::new(turn.clone(), TurnEpoch(1)) }))
+            Command::Report(Box::new(TurnReport {
+                output,
+                ..TurnReport::new(turn.clone(), TurnEpoch(1))
+            }))
         };
         let beat = |checkpoint: Option<usize>| {
             let checkpoint = checkpoint.map(|bytes| vec![0; bytes].into());
-            Command::Say(Box::new(Say { checkpoint, ..Say::new(turn.clone(), TurnEpoch(1)) }))
+            Command::Report(Box::new(TurnReport {
+                checkpoint,
+                ..TurnReport::new(turn.clone(), TurnEpoch(1))
+            }))
         };
         let create = |events: Vec<NewEvent>| Command::from(Create { events, ..Create::default() });
         let producer = ProducerId::parse("p").unwrap();
@@ -368,11 +374,11 @@ mod tests {
             (Command::Input(Box::new(input)), Class::Data),
             (create(vec![event(1)]), Class::Data),
             (create(Vec::new()), Class::Small),
-            (say(Some(2_000), Then::GoOn), Class::Data),
-            (say(Some(2_000), Then::Complete), Class::Data),
-            (say(Some(5), Then::GoOn), Class::Small),
-            (say(None, Then::Complete), Class::Control),
-            (say(Some(5), Then::Complete), Class::Control),
+            (emit(Some(2_000), Then::GoOn), Class::Data),
+            (emit(Some(2_000), Then::Complete), Class::Data),
+            (emit(Some(5), Then::GoOn), Class::Small),
+            (emit(None, Then::Complete), Class::Control),
+            (emit(Some(5), Then::Complete), Class::Control),
             (beat(None), Class::Control),
             (beat(Some(2_000)), Class::Data),
             (answer(5), Class::Control),

@@ -113,7 +113,7 @@ pub struct NodeStart {
 
 /// What a worker reports of its turn: output, and its state; a heartbeat alone, if nothing is given.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Say {
+pub struct TurnReport {
     /// The turn that it has.
     pub turn: TurnId,
     /// The epoch of its lease: refused where another worker has had the turn since (S4).
@@ -132,7 +132,7 @@ pub struct Say {
     pub checkpoint: Option<Bytes>,
 }
 
-impl Say {
+impl TurnReport {
     /// Bytes of what it brings: events, questions, marks of tools, and checkpoint.
     pub fn content_bytes(&self) -> usize {
         let output = self.output.as_ref().map_or(0, |output| {
@@ -397,10 +397,10 @@ impl Input {
     }
 }
 
-impl Say {
+impl TurnReport {
     /// A sign of life.
-    pub fn new(turn: TurnId, epoch: TurnEpoch) -> Say {
-        Say {
+    pub fn new(turn: TurnId, epoch: TurnEpoch) -> TurnReport {
+        TurnReport {
             turn,
             epoch,
             output: None,

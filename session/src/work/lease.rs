@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::command::{Claim, Lose, Phase, Say, Then, TurnOutput};
+use crate::command::{Claim, Lose, Phase, Then, TurnOutput, TurnReport};
 use crate::control::Mode;
 use crate::event::Event;
 use crate::fact::{Cause, End, Fact, Output, Receipt};
@@ -62,10 +62,10 @@ impl Live {
     }
 
     /// Takes a worker's output and state of its turn.
-    pub(crate) fn say(
+    pub(crate) fn emit(
         &mut self,
         now: Millis,
-        request: &Say,
+        request: &TurnReport,
         out: &mut Vec<Event>,
     ) -> Result<Applied, Refusal> {
         if let Some(again) = self.repeated(request) {
@@ -91,8 +91,8 @@ impl Live {
             });
         }
         let does = request.phase.as_ref().filter(|phase| **phase != lease.phase).cloned();
-        let says = emitted.is_some_and(|emitted| !emitted.is_silent());
-        if says {
+        let has_output = emitted.is_some_and(|emitted| !emitted.is_silent());
+        if has_output {
             lease.seq += 1;
             lease.progress_timeout_ms = lease.usual_quiet_ms;
         } else if emitted.is_some() {
@@ -101,7 +101,7 @@ impl Live {
         lease.progress_timeout_ms =
             request.progress_timeout_ms.unwrap_or(lease.progress_timeout_ms);
         let mut recovered = false;
-        if says || does.is_some() || request.progress_timeout_ms.is_some() {
+        if has_output || does.is_some() || request.progress_timeout_ms.is_some() {
             lease.progress_at = now;
             recovered = std::mem::take(&mut lease.stalled);
         }
@@ -134,7 +134,7 @@ impl Live {
     fn check_say<'s>(
         &self,
         at: usize,
-        request: &'s Say,
+        request: &'s TurnReport,
     ) -> Result<Option<&'s TurnOutput>, Refusal> {
         let turn = &self.work.turns[at];
         let held = self.work.epoch;
@@ -171,7 +171,7 @@ impl Live {
     }
 
     /// The answer to a request that was taken before its lease ended: its last one, most likely (S11).
-    fn repeated(&self, request: &Say) -> Option<Applied> {
+    fn repeated(&self, request: &TurnReport) -> Option<Applied> {
         let seq = request.output.as_ref().map(|emitted| emitted.seq);
         let answer = |over, last_input| {
             let tools = self.tool_keys(request);
@@ -188,7 +188,7 @@ impl Live {
     }
 
     /// Takes the worker's report of which inputs it has.
-    fn receive(&mut self, now: Millis, at: usize, request: &Say, out: &mut Vec<Event>) {
+    fn receive(&mut self, now: Millis, at: usize, request: &TurnReport, out: &mut Vec<Event>) {
         let turn = &mut self.work.turns[at];
         let last_input = turn.last_input;
         let within =

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::command::{Say, ToolMark, ToolResult, ToolStep};
+use crate::command::{ToolMark, ToolResult, ToolStep, TurnReport};
 use crate::event::{Event, NewEvent};
 use crate::fact::Fact;
 use crate::ids::{CallId, Millis, Serial, TurnEpoch, TurnId};
@@ -29,8 +29,8 @@ pub(crate) struct Told {
 }
 
 impl Live {
-    /// The keys of the calls that a `Say` begins.
-    pub(super) fn tool_keys(&self, request: &Say) -> Vec<(CallId, u128)> {
+    /// The keys of the calls that a report begins.
+    pub(super) fn tool_keys(&self, request: &TurnReport) -> Vec<(CallId, u128)> {
         let tools = request.output.iter().flat_map(|output| &output.tools);
         let begun = tools.filter(|mark| matches!(mark.step, ToolStep::Started { .. }));
         let key = |call: &CallId| tool_key::of(self.work.key_seed, &request.turn, call);

@@ -18,8 +18,8 @@ use session::{
     Answer, Append, AppendEach, Ask, Audience, BeginFile, Cancel, Cause, Claim, ClaimCall, Command,
     CommandKey, Config, ContentType, ControlRequest, Create, Event, FileRequest, Follows, Fork,
     ForkRequest, Format, Found, Import, ImportEvents, ImportStep, Input, Lose, Mode, NewEvent,
-    NodeStart, Origin, Pause, Phase, Piece, Policy, ReleaseCall, Resume, Retention, Role, Say,
-    Scope, Sender, Session, Then, ToolMark, ToolResult, ToolStep, TurnOutput, Unwatched, Verb,
+    NodeStart, Origin, Pause, Phase, Piece, Policy, ReleaseCall, Resume, Retention, Role, Scope,
+    Sender, Session, Then, ToolMark, ToolResult, ToolStep, TurnOutput, TurnReport, Unwatched, Verb,
     WhenBusy, Withdraw,
 };
 

@@ -36,7 +36,7 @@ fn requests() -> [Command; 4] {
         node: Some(NodeStart { node: 3, boot: 9 }),
     };
     let then = Then::Fail { reason: "no".into() };
-    let say = Say {
+    let report = TurnReport {
         turn,
         epoch: TurnEpoch(1),
         output: Some(TurnOutput {
@@ -68,7 +68,7 @@ fn requests() -> [Command; 4] {
     [
         Command::Input(Box::new(input)),
         Command::Claim(Box::new(claim)),
-        Command::Say(Box::new(say)),
+        Command::Report(Box::new(report)),
         Command::Cancel(Box::new(cancel)),
     ]
 }
@@ -112,14 +112,14 @@ fn calls_keep_their_bytes() {
 
 #[test]
 fn turns_keep_their_bytes() {
-    let [input, claim, say, cancel] = requests();
+    let [input, claim, report, cancel] = requests();
     check_command(
         &input,
         expect!["010b0174016104746578740268690103616461010570686f6e6501010101030001070101010000"],
     );
     check_command(&claim, expect!["010c0174017707fbe803fbd007010309"]);
     check_command(
-        &say,
+        &report,
         expect![
             "010d017401010001017301010104746578740268690101016908617070726f76616c047465787402686901090202026e6f000101630006736561726368046a736f6e027b7d0101010101fbb80b010206736561726368010163"
         ],
@@ -144,7 +144,7 @@ fn turns_keep_their_bytes() {
             "0101730101000000000000000000000000fbe803fbb80bfbb80bfbb80b0102fd92b1d4b2eb032cd306020100fbd0070202fbb80b000000000000010174016101010100fbd00701000300000001017707010001fbe803fbb80b0000fbb80bfbb80bfbd007fbd0070000000103090000000000000000000100000000010174017401fd10b561603dca09a4000000000100000000000000000000010001010000000101feb3f4b094efcc17051cfbcc50811bfc51000000000000000000"
         ],
     );
-    apply(3_500, say);
+    apply(3_500, report);
     apply(4_000, Command::Cancel(Box::new(Cancel::new(Scope::All, ""))));
     let Command::Input(second) = input else { unreachable!() };
     let second = Input { input: TurnId::parse("u").unwrap(), ..*second };
@@ -180,12 +180,12 @@ fn how_a_question_is_taken_back_keeps_its_bytes() {
     let question = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"hi") };
     let ask = Ask { interaction: interaction(), kind, question, deadline_ms: None, role };
     let withdraw = Withdraw { interaction: interaction(), reason: "r".into() };
-    let says = |output| {
-        let say = Say::new(TurnId::parse("t").unwrap(), TurnEpoch(1));
-        Command::Say(Box::new(Say { output: Some(output), ..say }))
+    let reports = |output| {
+        let report = TurnReport::new(TurnId::parse("t").unwrap(), TurnEpoch(1));
+        Command::Report(Box::new(TurnReport { output: Some(output), ..report }))
     };
-    let asks = says(TurnOutput { ask: vec![ask], ..TurnOutput::default() });
-    let back = says(TurnOutput { seq: 1, withdraw: vec![withdraw], ..TurnOutput::default() });
+    let asks = reports(TurnOutput { ask: vec![ask], ..TurnOutput::default() });
+    let back = reports(TurnOutput { seq: 1, withdraw: vec![withdraw], ..TurnOutput::default() });
     check_command(&back, expect!["010d0174010101000000000000000101690172000000000000"]);
     let mut session = Session::absent(SessionId::parse("s").unwrap());
     let mut events = Vec::new();
@@ -225,14 +225,17 @@ fn how_a_question_is_taken_back_keeps_its_bytes() {
 fn how_an_answer_is_cut_or_put_off_keeps_its_bytes() {
     let turn = || TurnId::parse("t").unwrap();
     let [input, claim, ..] = requests();
-    let say = |epoch, seq, mark, then| {
+    let emit = |epoch, seq, mark, then| {
         let event = NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"hi") };
         let output = TurnOutput { seq, mark, events: vec![event], then, ..TurnOutput::default() };
-        Command::Say(Box::new(Say { output: Some(output), ..Say::new(turn(), TurnEpoch(epoch)) }))
+        Command::Report(Box::new(TurnReport {
+            output: Some(output),
+            ..TurnReport::new(turn(), TurnEpoch(epoch))
+        }))
     };
     let (marked, cut) = (
-        say(1, 0, true, Then::GoOn),
-        say(2, 0, false, Then::CompleteFor { reason: "length".into() }),
+        emit(1, 0, true, Then::GoOn),
+        emit(2, 0, false, Then::CompleteFor { reason: "length".into() }),
     );
     let lose = Command::Lose(Box::new(Lose {
         turn: turn(),

@@ -129,7 +129,7 @@ impl Beside {
     }
 
     /// What is to be sent now, if anything is; `tail` as the reader knows it. Cancel safe.
-    pub(super) async fn say(&mut self, tail: Serial) -> Option<Control> {
+    pub(super) async fn next(&mut self, tail: Serial) -> Option<Control> {
         if self.ping_at <= Instant::now() {
             let data = self.ping(tail).await;
             self.ping_at = Instant::now() + PING;

@@ -8,7 +8,7 @@ use crate::session::{Format, NewEvent};
 
 /// The content of the last message of a request.
 #[derive(Clone, Debug, PartialEq)]
-pub(in crate::edge) enum Says {
+pub(in crate::edge) enum Incoming {
     /// A message of a person.
     Message(NewEvent),
     /// Names of the questions, and the answers.

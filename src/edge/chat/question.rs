@@ -92,7 +92,7 @@ impl Question {
 
 /// Which questions of a turn are open, and since when nothing happened in it.
 ///
-/// An agent that has a question and sends no more waits for people, whether it reports so or keeps its turn
+/// An agent that has a question and sends no more waits for people, whether it says so or keeps its turn
 /// meanwhile: after [`ASK_GRACE_MS`] by the log's time, so that it is the same for each reader.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Asking {

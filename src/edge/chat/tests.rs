@@ -318,7 +318,7 @@ fn an_answer_with_more_rewinds_than_are_followed_is_not_told_as_if_it_stood() {
     assert_eq!((rendered, fold.is_full()), (Vec::new(), true));
 }
 
-/// A question of turn `t` about this, at this time; no event reports that the turn waits.
+/// A question of turn `t` about this, at this time; no event says that the turn waits.
 fn question(serial: u64, time_ms: u64, (name, kind): (&str, &str), about: &str) -> Vec<Event> {
     let mut events = asks(serial, name, None);
     events.truncate(1);

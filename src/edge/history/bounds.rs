@@ -10,7 +10,9 @@ use crate::edge::attached::Visibility;
 use crate::edge::content::raw::Object;
 use crate::ids::{InteractionId, KindName, Serial, StepName, TurnEpoch, TurnId};
 use crate::limits::{MESSAGES_BYTES, MESSAGES_QUESTIONS, MESSAGES_READ_BYTES};
-use crate::session::{Answer, Ask, Command, Format, NewEvent, Role, Say, Then, TurnOutput, View};
+use crate::session::{
+    Answer, Ask, Command, Format, NewEvent, Role, Then, TurnOutput, TurnReport, View,
+};
 
 /// A turn under way, and its worker's output.
 struct Turn {
@@ -28,11 +30,11 @@ impl Turn {
         Turn { turn: turn.turn, epoch: turn.lease.unwrap().epoch, seq: 0 }
     }
 
-    fn say(&mut self, world: &mut World, output: TurnOutput) {
+    fn emit(&mut self, world: &mut World, output: TurnOutput) {
         let output = Some(TurnOutput { seq: self.seq, ..output });
         self.seq += 1;
-        let say = Say { output, ..Say::new(self.turn.clone(), self.epoch) };
-        assert!(world.run(Command::Say(Box::new(say))));
+        let report = TurnReport { output, ..TurnReport::new(self.turn.clone(), self.epoch) };
+        assert!(world.run(Command::Report(Box::new(report))));
     }
 
     /// Asks a question, and is answered.
@@ -46,7 +48,7 @@ impl Turn {
             deadline_ms: None,
             role: Role::Participant,
         };
-        self.say(world, TurnOutput { ask: vec![ask], ..TurnOutput::default() });
+        self.emit(world, TurnOutput { ask: vec![ask], ..TurnOutput::default() });
         let (content, role) = (text(answer), Role::Controller);
         let answer = Answer { role, ..Answer::new(interaction, content) };
         assert!(world.run(Command::Answer(Box::new(answer))));
@@ -92,10 +94,10 @@ fn large(kib: usize) -> String {
 fn what_was_superseded_does_not_end_the_history() {
     let mut world = World::new();
     let mut turn = Turn::begin(&mut world, 0);
-    turn.say(&mut world, step("x", &large(200)));
-    turn.say(&mut world, step("y", &large(100)));
+    turn.emit(&mut world, step("x", &large(200)));
+    turn.emit(&mut world, step("y", &large(100)));
     let internal = TurnOutput { internal: true, ..step("y", "a draft") };
-    turn.say(&mut world, TurnOutput { rewind: true, ..internal });
+    turn.emit(&mut world, TurnOutput { rewind: true, ..internal });
     let status = world.status();
     let mut log = Log::of(&world.log);
     let page = block(newest(&mut log, &status, 10, (Visibility::Public, View::default()))).unwrap();
@@ -116,11 +118,11 @@ fn a_name_that_no_turn_has_is_not_looked_for_in_the_whole_log() {
     while world.log.iter().map(|event| event.payload.len()).sum::<usize>() < 3 * MESSAGES_READ_BYTES
     {
         let mut turn = Turn::begin(&mut world, 0);
-        turn.say(
+        turn.emit(
             &mut world,
             TurnOutput { events: vec![text(&large(200))], ..TurnOutput::default() },
         );
-        turn.say(&mut world, TurnOutput { then: Then::Complete, ..TurnOutput::default() });
+        turn.emit(&mut world, TurnOutput { then: Then::Complete, ..TurnOutput::default() });
         names.push(turn.turn);
     }
     let status = world.status();
@@ -154,8 +156,8 @@ fn what_is_left_of_trimmed_messages_is_told_once() {
     let mut world = World::new();
     let (mut one, mut two) = (Turn::begin(&mut world, 0), Turn::begin(&mut world, 1));
     for words in ["a", &large(200)] {
-        one.say(&mut world, TurnOutput { events: vec![text(words)], ..TurnOutput::default() });
-        two.say(&mut world, TurnOutput { events: vec![text(words)], ..TurnOutput::default() });
+        one.emit(&mut world, TurnOutput { events: vec![text(words)], ..TurnOutput::default() });
+        two.emit(&mut world, TurnOutput { events: vec![text(words)], ..TurnOutput::default() });
     }
     let ids = [world.status().tail.0 - 3, world.status().tail.0 - 2].map(Serial);
     world.run(Command::Trim { before: ids[1].next() });
@@ -215,12 +217,12 @@ fn a_message_is_told_the_results_that_it_has_room_for_on_every_page() {
     let mut world = World::new();
     let mut turns = [Turn::begin(&mut world, 0), Turn::begin(&mut world, 1)];
     for turn in &mut turns {
-        turn.say(&mut world, call("x", None));
+        turn.emit(&mut world, call("x", None));
     }
     let calls = world.status().tail;
     for turn in &mut turns {
-        turn.say(&mut world, call("y", Some(&large(254))));
-        turn.say(&mut world, call("z", Some(&large(3))));
+        turn.emit(&mut world, call("y", Some(&large(254))));
+        turn.emit(&mut world, call("z", Some(&large(3))));
     }
     let (status, visibility) = (world.status(), Visibility::All);
     let request = PageRequest {
@@ -244,10 +246,10 @@ fn a_message_is_told_the_results_that_it_has_room_for_on_every_page() {
 fn what_is_internal_ends_the_message_before_it_for_everyone() {
     let mut world = World::new();
     let mut turn = Turn::begin(&mut world, 0);
-    turn.say(&mut world, TurnOutput { events: vec![text("a")], ..TurnOutput::default() });
+    turn.emit(&mut world, TurnOutput { events: vec![text("a")], ..TurnOutput::default() });
     let id = world.status().tail;
     let internal = TurnOutput { events: vec![text("b")], internal: true, ..TurnOutput::default() };
-    turn.say(&mut world, internal);
+    turn.emit(&mut world, internal);
     let status = world.status();
     for visibility in [Visibility::All, Visibility::Public] {
         for limit in [1, 10] {
@@ -277,13 +279,13 @@ fn of_a_message_that_is_too_long_to_be_read_the_end_is_told() {
     let mut turn = Turn::begin(&mut world, 0);
     let (size, count) = (250 << 10, 300);
     for _ in 0..count {
-        turn.say(
+        turn.emit(
             &mut world,
             TurnOutput { events: vec![text(&"y".repeat(size))], ..TurnOutput::default() },
         );
     }
     let id = world.status().message;
-    turn.say(&mut world, TurnOutput { events: vec![text("the end")], ..TurnOutput::default() });
+    turn.emit(&mut world, TurnOutput { events: vec![text("the end")], ..TurnOutput::default() });
     let visibility = Visibility::All;
     let check = |world: &World, place: Serial| {
         let (status, mut log) = (world.status(), Log::of(&world.log));

@@ -109,5 +109,5 @@ fn input(event: &Event) -> Option<Json> {
     if *held {
         out = out.with("held", true);
     }
-    Some(out.with_some("said", words))
+    Some(out.with_some("content", words))
 }

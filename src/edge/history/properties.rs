@@ -12,7 +12,9 @@ use crate::edge::attached::fold::Shape;
 use crate::edge::content::raw::Object;
 use crate::ids::{Serial, StepName, TurnId};
 use crate::limits::{DELIVERY_EVENTS, MESSAGES_BYTES};
-use crate::session::{Command, Cut, Event, Fact, Format, Inherited, Say, Status, TurnOutput, View};
+use crate::session::{
+    Command, Cut, Event, Fact, Format, Inherited, Status, TurnOutput, TurnReport, View,
+};
 
 /// The texts of a log's messages by their ids, folded as plainly as can be; of each as much as a page has room for.
 fn plain(log: &[Event], visibility: Visibility) -> BTreeMap<Serial, String> {
@@ -370,8 +372,8 @@ fn a_message_that_is_larger_than_a_page_says_what_is_missing() {
     let large = "y".repeat(MESSAGES_BYTES / 2);
     for seq in 0..5 {
         let emitted = Some(TurnOutput { seq, events: vec![text(&large)], ..TurnOutput::default() });
-        let say = Say { output: emitted, ..Say::new(id.clone(), epoch) };
-        assert!(world.run(Command::Say(Box::new(say))));
+        let report = TurnReport { output: emitted, ..TurnReport::new(id.clone(), epoch) };
+        assert!(world.run(Command::Report(Box::new(report))));
     }
     let status = world.status();
     for side in [Side::Older, Side::Newer] {

@@ -8,8 +8,8 @@ use crate::ids::{
 };
 use crate::session::{
     Answer, Append, Ask, Cancel, Cause, Claim, Command, Config, ControlRequest, Event, Fact,
-    Follows, Format, Found, Input, Lose, Mode, NewEvent, Role, Say, Scope, Sender, Session, Status,
-    Then, TurnOutput, Verb, WhenBusy,
+    Follows, Format, Found, Input, Lose, Mode, NewEvent, Role, Scope, Sender, Session, Status,
+    Then, TurnOutput, TurnReport, Verb, WhenBusy,
 };
 
 /// A session with whatever happens in it.
@@ -130,7 +130,7 @@ impl World {
             }
             6..=15 => {
                 let Some((turn, epoch)) = active.get(pick(active.len())).cloned() else { return };
-                self.say(turn, epoch, which, how);
+                self.emit(turn, epoch, which, how);
             }
             16 => {
                 let Some(open) = status.interactions.first() else { return };
@@ -175,7 +175,7 @@ impl World {
         }
     }
 
-    fn say(&mut self, turn: TurnId, epoch: TurnEpoch, which: u8, how: u8) {
+    fn emit(&mut self, turn: TurnId, epoch: TurnEpoch, which: u8, how: u8) {
         let seq = self.seqs.get(&epoch).copied().unwrap_or(0);
         let mut emitted = TurnOutput { seq, ..TurnOutput::default() };
         emitted.rewind = how & 3 == 1;
@@ -214,8 +214,8 @@ impl World {
             _ => Then::GoOn,
         };
         let consumed = (which % 4 == 3).then(|| self.status().tail);
-        let say = Say { output: Some(emitted), consumed, ..Say::new(turn, epoch) };
-        if self.run(Command::Say(Box::new(say))) {
+        let report = TurnReport { output: Some(emitted), consumed, ..TurnReport::new(turn, epoch) };
+        if self.run(Command::Report(Box::new(report))) {
             self.seqs.insert(epoch, seq + 1);
         }
     }
@@ -236,8 +236,8 @@ pub(super) fn long(turns: usize, events: usize) -> World {
             let then = if left == 0 { Then::Complete } else { Then::GoOn };
             let events = vec![text("x"); count];
             let emitted = Some(TurnOutput { seq, events, then, ..TurnOutput::default() });
-            let say = Say { output: emitted, ..Say::new(id.clone(), epoch) };
-            assert!(world.run(Command::Say(Box::new(say))));
+            let report = TurnReport { output: emitted, ..TurnReport::new(id.clone(), epoch) };
+            assert!(world.run(Command::Report(Box::new(report))));
             if left == 0 {
                 break;
             }

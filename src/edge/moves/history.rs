@@ -13,8 +13,8 @@ use crate::edge::verbs::Verb;
 use crate::ids::{AgentName, Millis, SessionId, TurnId, WorkerName};
 use crate::limits;
 use crate::session::{
-    Applied, Carried, Claim, Command, Config, Event, Format, Input, NewEvent, Say, Session, Then,
-    TurnOutput,
+    Applied, Carried, Claim, Command, Config, Event, Format, Input, NewEvent, Session, Then,
+    TurnOutput, TurnReport,
 };
 
 /// The agent whose output the assistant's messages are, where none is named.
@@ -101,14 +101,14 @@ impl Play {
             Some("user") => self.user(number, &message),
             Some("assistant") => {
                 for event in assistant(&message)? {
-                    self.say(event)?;
+                    self.emit(event)?;
                 }
                 Ok(())
             }
             Some("tool") => {
                 let call = message.text("tool_call_id").ok_or_else(|| bad("it is of no call"))?;
                 let output = message.get("content").unwrap_or("null");
-                self.say(result(&call, "output", output)?)
+                self.emit(result(&call, "output", output)?)
             }
             _ => Err(bad("its role is none of user, assistant and tool")),
         }
@@ -147,7 +147,7 @@ impl Play {
     }
 
     /// Output of the agent in the turn that is open.
-    fn say(&mut self, event: NewEvent) -> Result<(), Problem> {
+    fn emit(&mut self, event: NewEvent) -> Result<(), Problem> {
         self.put_out(vec![event], Then::GoOn)
     }
 
@@ -164,8 +164,8 @@ impl Play {
         };
         let is_over = then != Then::GoOn;
         let output = Some(TurnOutput { seq, events, then, ..TurnOutput::default() });
-        let say = Say::new(turn.clone(), crate::ids::TurnEpoch(self.epoch));
-        self.ask(&Command::Say(Box::new(Say { output, ..say })))?;
+        let report = TurnReport::new(turn.clone(), crate::ids::TurnEpoch(self.epoch));
+        self.ask(&Command::Report(Box::new(TurnReport { output, ..report })))?;
         self.turn = (!is_over).then_some((turn, seq + 1));
         Ok(())
     }

@@ -27,7 +27,7 @@ use crate::limits;
 use crate::runtime::agent::{FromWorker, Speaker, TurnKey};
 use crate::runtime::claim::Assignment;
 use crate::runtime::{Freshness, Sessions};
-use crate::session::{Ask, Format, NewEvent, Phase, Role, Say, Then, TurnOutput, tool_key};
+use crate::session::{Ask, Format, NewEvent, Phase, Role, Then, TurnOutput, TurnReport, tool_key};
 
 /// Which turn it is, and whose.
 pub(super) fn key(assignment: &Assignment) -> TurnKey {
@@ -361,9 +361,12 @@ impl Words<'_> {
     async fn live(&mut self) {
         self.received_at = Instant::now();
         let progress_timeout_ms = Some(self.progress_timeout_ms);
-        let say = Say { progress_timeout_ms, ..Say::new(self.key.turn.clone(), self.key.epoch) };
+        let report = TurnReport {
+            progress_timeout_ms,
+            ..TurnReport::new(self.key.turn.clone(), self.key.epoch)
+        };
         let session = self.key.session.clone();
-        self.speaker.hear(FromWorker::Say { session, say: Box::new(say) }).await.ok();
+        self.speaker.hear(FromWorker::Report { session, report: Box::new(report) }).await.ok();
     }
 
     /// Commits it in as many requests as its size needs.
@@ -382,9 +385,9 @@ impl Words<'_> {
     }
 
     async fn one(&mut self, events: Vec<NewEvent>, phase: Option<Phase>, then: Then) {
-        let says = !events.is_empty() || then != Then::GoOn;
-        if says || phase.is_some() {
-            let output = says.then(|| self.output(events, then));
+        let has_output = !events.is_empty() || then != Then::GoOn;
+        if has_output || phase.is_some() {
+            let output = has_output.then(|| self.output(events, then));
             self.hear(output, phase).await;
         }
     }
@@ -400,10 +403,11 @@ impl Words<'_> {
 
     async fn hear(&mut self, output: Option<TurnOutput>, phase: Option<Phase>) {
         self.received_at = Instant::now();
-        let say = Say { output, phase, ..Say::new(self.key.turn.clone(), self.key.epoch) };
+        let report =
+            TurnReport { output, phase, ..TurnReport::new(self.key.turn.clone(), self.key.epoch) };
         let session = self.key.session.clone();
         // A link that is closed has signalled the session already.
-        self.speaker.hear(FromWorker::Say { session, say: Box::new(say) }).await.ok();
+        self.speaker.hear(FromWorker::Report { session, report: Box::new(report) }).await.ok();
     }
 }
 

@@ -1,6 +1,6 @@
-//! Output of a turn without an end: each line of the body is one `Say`, acknowledged when it is committed.
+//! Output of a turn without an end: each line of the body is one report, acknowledged when it is committed.
 //!
-//! One `Say` is under way at a time, so they keep their order however far the leader is; what comes
+//! One report is under way at a time, so they keep their order however far the leader is; what comes
 //! meanwhile waits, within bounds (S10). A worker whose connection broke sends again what was not
 //! acknowledged, and nothing is there twice (S11).
 
@@ -12,7 +12,6 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use futures::stream;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
@@ -22,7 +21,8 @@ use super::super::gate::By;
 use super::super::lines::Lines;
 use super::super::name::TurnOf;
 use super::super::query::Query;
-use super::super::{Edge, NO_BUFFERING, body, headers, verbs};
+use super::super::verbs::{self, http as requests};
+use super::super::{Edge, NO_BUFFERING, body, headers};
 use crate::auth::{Caller, Ending, Refused};
 use crate::edge::State;
 use crate::ids::{SessionId, TurnEpoch, TurnId};
@@ -33,14 +33,26 @@ use crate::session::Command;
 /// What the body is, and the answer.
 const LINES: &str = "application/x-ndjson";
 
-/// `POST /v1/sessions/{id}/turns/{turn}/output`
+/// `POST /v1/sessions/{id}/turns/{turn}/output`: one report as JSON, or lines without an end, which name their epoch in
+/// the address.
 pub(in crate::edge) async fn output(
     State(edge): State<Edge>,
     TurnOf(session, turn): TurnOf,
     By(caller): By,
     query: Query,
     headers: HeaderMap,
-    mut body: Body,
+    body: Body,
+) -> Result<Response, Problem> {
+    if query.text("epoch").is_none() && headers::media_type(&headers)? != LINES {
+        return requests::report(edge, (session, turn), (caller, query, headers, body)).await;
+    }
+    stream(edge, (session, turn), (caller, query, headers, body)).await
+}
+
+async fn stream(
+    edge: Edge,
+    (session, turn): (SessionId, TurnId),
+    (caller, query, headers, mut body): requests::RequestParts,
 ) -> Result<Response, Problem> {
     let query = query.only(&["epoch"])?;
     let epoch = query.number("epoch", 0, headers::NUMBER_MAX)?.map(TurnEpoch);
@@ -75,7 +87,7 @@ pub(in crate::edge) async fn output(
         has_ended: false,
         _room: room,
     };
-    let answers = stream::unfold(speaker, |mut speaker| async {
+    let answers = futures::stream::unfold(speaker, |mut speaker| async {
         let line = speaker.answer().await?;
         Some((Ok::<_, std::convert::Infallible>(line), speaker))
     });
@@ -100,7 +112,7 @@ struct Speaker {
     _room: OwnedSemaphorePermit,
 }
 
-/// A `Say` on its way.
+/// A report on its way.
 struct UnderWay {
     seq: Option<u64>,
     outcome: BoxFuture<'static, Result<Reply, Problem>>,
@@ -159,12 +171,12 @@ impl Speaker {
     }
 
     fn send(&mut self, line: &[u8]) -> Result<(), (Option<u64>, Problem)> {
-        let say = verbs::turns::line(self.turn.clone(), self.epoch, line)?;
-        let seq = say.output.as_ref().map(|emitted| emitted.seq);
+        let report = verbs::turns::line(self.turn.clone(), self.epoch, line)?;
+        let seq = report.output.as_ref().map(|emitted| emitted.seq);
         let (edge, caller) = (self.edge.clone(), self.caller.clone());
         let session = self.session.clone();
         let deadline = Instant::now() + Duration::from_millis(limits::REQUEST_MS);
-        let command = Command::Say(Box::new(say));
+        let command = Command::Report(Box::new(report));
         let outcome =
             async move { verbs::submit(&edge, &caller, &session, command, deadline).await }.boxed();
         self.under_way = Some(UnderWay { seq, outcome });

@@ -36,7 +36,7 @@ enum Mode {
     Sse,
 }
 
-/// `GET /v1/sessions/{id}/turns/{turn}/told`
+/// `GET /v1/sessions/{id}/turns/{turn}/signals`
 pub(in crate::edge) async fn signals(
     State(edge): State<Edge>,
     TurnOf(session, turn): TurnOf,
@@ -118,7 +118,7 @@ async fn polled(
     let mut body = value!({ "next": next.to_string(), "over": over }).to_string();
     body.pop();
     let all: Vec<_> = all.iter().map(|signal| signal.get()).collect();
-    let body = format!("{body},\"told\":[{}]}}", all.join(","));
+    let body = format!("{body},\"signals\":[{}]}}", all.join(","));
     Json(RawValue::from_string(body).expect("it is made of JSON")).into_response()
 }
 

@@ -14,11 +14,11 @@ use super::super::{Edge, body, headers};
 use super::{Verb, append, append_headers, body_limit, render, submit};
 use crate::auth::Caller;
 use crate::edge::State;
-use crate::ids::{Incarnation, InteractionId, SessionId};
+use crate::ids::{Incarnation, InteractionId, SessionId, TurnId};
 use crate::session::{Applied, Command};
 
 /// What every request brings beside its name.
-type RequestParts = (Caller, Query, HeaderMap, Body);
+pub(in crate::edge) type RequestParts = (Caller, Query, HeaderMap, Body);
 
 /// `PUT /v1/sessions/{id}`
 pub(in crate::edge) fn create() -> MethodRouter<Edge> {
@@ -43,16 +43,13 @@ pub(in crate::edge) fn post(verb: Verb) -> MethodRouter<Edge> {
     )
 }
 
-/// `POST /v1/sessions/{id}/turns/{turn}/say`
-pub(in crate::edge) async fn say(
-    State(edge): State<Edge>,
-    TurnOf(id, turn): TurnOf,
-    By(caller): By,
-    query: Query,
-    headers: HeaderMap,
-    body: Body,
+/// One report of a turn's worker.
+pub(in crate::edge) async fn report(
+    edge: Edge,
+    (id, turn): (SessionId, TurnId),
+    parts: RequestParts,
 ) -> Result<Response, Problem> {
-    request(edge, id, Verb::Say(turn), (caller, query, headers, body)).await
+    request(edge, id, Verb::Report(turn), parts).await
 }
 
 /// `POST /v1/sessions/{id}/turns/{turn}/tools`

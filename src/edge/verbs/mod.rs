@@ -36,7 +36,7 @@ pub(super) enum Verb {
     Trim,
     Input,
     Cancel,
-    Say(TurnId),
+    Report(TurnId),
     /// The interaction stands in the path; where there is none, in the body.
     Answer(Option<InteractionId>),
     /// The same for who makes a call for an agent, and who does not any more.
@@ -78,7 +78,7 @@ impl Verb {
             Verb::Trim => create::trim(body)?,
             Verb::Input => Command::Input(Box::new(turns::input(body)?)),
             Verb::Cancel => Command::Cancel(Box::new(turns::cancel(body)?)),
-            Verb::Say(turn) => Command::Say(Box::new(turns::say(turn, body)?)),
+            Verb::Report(turn) => Command::Report(Box::new(turns::emit(turn, body)?)),
             Verb::Answer(interaction) => {
                 Command::Answer(Box::new(people::answer(interaction, body)?))
             }
@@ -101,7 +101,7 @@ impl Verb {
         match self {
             Verb::Append(_)
             | Verb::Input
-            | Verb::Say(_)
+            | Verb::Report(_)
             | Verb::Answer(_)
             | Verb::ToolResult(_) => limits::BODY_BYTES,
             Verb::Create | Verb::Touch | Verb::Trim | Verb::Cancel => limits::HEAD_BYTES,

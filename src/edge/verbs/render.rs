@@ -93,7 +93,7 @@ fn of_work(reply: &Reply) -> Value {
                 "last": places.map(|(_, last)| last.0),
                 "duplicate": duplicate,
                 "over": over,
-                "spoken": last_input.0,
+                "last_input": last_input.0,
             });
             if !tools.is_empty() {
                 output["tools"] = keys(tools);

@@ -40,7 +40,7 @@ pub(super) fn marks(request: Vec<MarkBody<'_>>) -> Result<Vec<ToolMark>, Problem
     let marks = request.into_iter().map(mark).collect::<Result<Vec<_>, _>>()?;
     let is_twice = |at: usize| marks[..at].iter().any(|before| before.call == marks[at].call);
     match (1..marks.len()).any(is_twice) {
-        true => Err(bad("a say tells of a call once: its end is told after its beginning")),
+        true => Err(bad("a report names a call once: its end comes after its beginning")),
         false => Ok(marks),
     }
 }

@@ -17,17 +17,19 @@ use crate::ids::{
 use crate::limits;
 use crate::runtime::claim::Claimer;
 use crate::session::{
-    Ask, Cancel, Follows, Format, Input, NewEvent, Phase, Policy, Role, Say, Scope, Sender, Then,
-    TurnOutput, Unwatched, WhenBusy, Withdraw,
+    Ask, Cancel, Follows, Format, Input, NewEvent, Phase, Policy, Role, Scope, Sender, Then,
+    TurnOutput, TurnReport, Unwatched, WhenBusy, Withdraw,
 };
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct InputBody<'b> {
-    input: String,
+    #[serde(alias = "input")]
+    id: String,
     agent: Option<String>,
     #[serde(borrow)]
-    said: Option<Item<'b>>,
+    #[serde(alias = "said")]
+    content: Option<Item<'b>>,
     when_busy: Option<String>,
     participant: Option<String>,
     device: Option<String>,
@@ -54,10 +56,10 @@ struct CancelBody {
     role: Option<String>,
 }
 
-/// A worker's `Say`, as JSON.
+/// A worker's report, as JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SayBody<'b> {
+struct ReportBody<'b> {
     // What a frame has besides; a request has it in its path.
     r#type: Option<IgnoredAny>,
     session: Option<String>,
@@ -68,7 +70,8 @@ struct SayBody<'b> {
     events: Vec<Item<'b>>,
     then: Option<String>,
     reason: Option<String>,
-    heard: Option<u64>,
+    #[serde(alias = "heard")]
+    consumed: Option<u64>,
     delivered: Option<u64>,
     #[serde(alias = "quiet_ms")]
     progress_timeout_ms: Option<u64>,
@@ -196,20 +199,20 @@ pub(in crate::edge) fn input(body: &[u8]) -> Result<Input, Problem> {
     if !request.attempts.is_none_or(|attempts| (1..=limits::ATTEMPTS_MAX).contains(&attempts)) {
         return Err(bad(&format!("attempts must be 1 to {}", limits::ATTEMPTS_MAX)));
     }
-    let (follows, content) = match (request.parent, request.regenerate, request.said) {
+    let (follows, content) = match (request.parent, request.regenerate, request.content) {
         (None, None, Some(content)) => (None, content.event()?),
         (Some(parent), None, Some(content)) => (Some(follows(parent, false)), content.event()?),
         // The earlier content is sent again.
         (None, Some(message), None) => (Some(follows(message, true)), nothing()),
-        (_, None, None) => return Err(bad("missing field `said`")),
-        _ => return Err(bad("with regenerate, said and parent are those of the message")),
+        (_, None, None) => return Err(bad("missing field `content`")),
+        _ => return Err(bad("with regenerate, content and parent are those of the message")),
     };
     let agent = match (request.agent.as_deref(), &follows) {
         (None, Some(Follows { again: true, .. })) => UNNAMED,
         (agent, _) => agent.ok_or_else(|| bad("missing field `agent`"))?,
     };
     Ok(Input {
-        input: name("input", &request.input, TurnId::parse)?,
+        input: name("id", &request.id, TurnId::parse)?,
         agent: name("agent", agent, AgentName::parse)?,
         content,
         sender: sender(request.participant.as_deref(), request.device.as_deref())?,
@@ -247,7 +250,7 @@ pub(in crate::edge) fn cancel(body: &[u8]) -> Result<Cancel, Problem> {
     Ok(Cancel { scope, by, reason: reason(request.reason)?, role: role(request.role.as_deref())? })
 }
 
-pub(in crate::edge) fn say(turn: TurnId, body: &[u8]) -> Result<Say, Problem> {
+pub(in crate::edge) fn emit(turn: TurnId, body: &[u8]) -> Result<TurnReport, Problem> {
     let request = in_path(body)?;
     let epoch = request.epoch.ok_or_else(|| bad("missing field `epoch`"))?;
     output(turn, epoch, request)
@@ -258,7 +261,7 @@ pub(in crate::edge) fn line(
     turn: TurnId,
     epoch: TurnEpoch,
     line: &[u8],
-) -> Result<Say, (Option<u64>, Problem)> {
+) -> Result<TurnReport, (Option<u64>, Problem)> {
     let numbered = || serde_json::from_slice(line).ok().map(|Numbered { seq }| seq);
     let request = in_path(line).map_err(|why| (numbered(), why))?;
     let seq = request.seq;
@@ -268,8 +271,8 @@ pub(in crate::edge) fn line(
     output(turn, epoch, request).map_err(|why| (seq, why))
 }
 
-fn in_path(body: &[u8]) -> Result<SayBody<'_>, Problem> {
-    let request: SayBody<'_> = json(body)?;
+fn in_path(body: &[u8]) -> Result<ReportBody<'_>, Problem> {
+    let request: ReportBody<'_> = json(body)?;
     if request.r#type.is_some() || request.session.is_some() || request.turn.is_some() {
         return Err(bad("the path says which session and turn"));
     }
@@ -280,8 +283,8 @@ fn in_path(body: &[u8]) -> Result<SayBody<'_>, Problem> {
 pub(in crate::edge) fn frame(
     tenant: Option<&TenantName>,
     body: &[u8],
-) -> Result<(SessionId, Say), Problem> {
-    let mut request: SayBody<'_> = json(body)?;
+) -> Result<(SessionId, TurnReport), Problem> {
+    let mut request: ReportBody<'_> = json(body)?;
     let (session, turn) = (request.session.take(), request.turn.take());
     let Some((session, turn)) = session.zip(turn) else {
         return Err(bad("a frame names its session and its turn"));
@@ -294,7 +297,7 @@ pub(in crate::edge) fn frame(
     Ok((session, output(name("turn", &turn, TurnId::parse)?, epoch, request)?))
 }
 
-fn output(turn: TurnId, epoch: TurnEpoch, request: SayBody<'_>) -> Result<Say, Problem> {
+fn output(turn: TurnId, epoch: TurnEpoch, request: ReportBody<'_>) -> Result<TurnReport, Problem> {
     let then = match (request.then.as_deref(), request.reason) {
         (None, None) => Then::GoOn,
         (Some("complete"), None) => Then::Complete,
@@ -305,14 +308,14 @@ fn output(turn: TurnId, epoch: TurnEpoch, request: SayBody<'_>) -> Result<Say, P
         (Some("fail"), given) => Then::Fail { reason: reason(given.unwrap_or_default())? },
         _ => return Err(bad("then is complete or fail (with a reason), release, wait or pause")),
     };
-    let says = !request.events.is_empty()
+    let has_output = !request.events.is_empty()
         || !request.ask.is_empty()
         || !request.withdraw.is_empty()
         || !request.tools.is_empty()
         || request.step.is_some()
         || then != Then::GoOn;
-    if says && request.seq.is_none() {
-        return Err(bad("what is said has a seq, which counts from 0 in each epoch"));
+    if has_output && request.seq.is_none() {
+        return Err(bad("output has a seq, which counts from 0 in each epoch"));
     }
     if limits::INTERACTIONS < request.ask.len().max(request.withdraw.len()) {
         return Err(bad(&format!("at most {} questions at once", limits::INTERACTIONS)));
@@ -331,11 +334,11 @@ fn output(turn: TurnId, epoch: TurnEpoch, request: SayBody<'_>) -> Result<Say, P
     let output = request.seq.map(output);
     let checkpoint = request.checkpoint.map(|text| STANDARD.decode(text)).transpose();
     let checkpoint = checkpoint.map_err(|why| bad(&format!("checkpoint is base64: {why}")))?;
-    Ok(Say {
+    Ok(TurnReport {
         turn,
         epoch,
         output,
-        consumed: request.heard.map(Serial),
+        consumed: request.consumed.map(Serial),
         delivered: request.delivered.map(Serial),
         progress_timeout_ms: request.progress_timeout_ms.map(progress_timeout).transpose()?,
         phase: request.phase.map(phase).transpose()?,

@@ -8,22 +8,22 @@ fn turn() -> TurnId {
 
 #[test]
 fn bodies_are_taken_whole_or_refused() {
-    let request = input(br#"{"input":"i","agent":"a","said":{"text":"hi"}}"#).unwrap();
+    let request = input(br#"{"id":"i","agent":"a","content":{"text":"hi"}}"#).unwrap();
     assert_eq!((request.when_busy, request.sender), (None, None));
     let request = input(
-        br#"{"input":"i","agent":"a","said":{"data":{"x":1}},"when_busy":"queue","participant":"p","device":"d"}"#,
+        br#"{"id":"i","agent":"a","content":{"data":{"x":1}},"when_busy":"queue","participant":"p","device":"d"}"#,
     );
     assert!(request.unwrap().sender.is_some_and(|sender| sender.device.is_some()));
     for body in [
-        &br#"{"input":"","agent":"a","said":{"text":"hi"}}"#[..],
-        br#"{"input":"i","agent":"a"}"#,
-        br#"{"input":"i","said":{"text":"hi"}}"#,
-        br#"{"input":"i","agent":"a","said":{"text":"hi"},"regenerate":3}"#,
-        br#"{"input":"i","agent":"a","said":{"text":"hi"},"parent":-1}"#,
-        br#"{"input":"i","parent":1,"regenerate":3}"#,
-        br#"{"input":"i","agent":"a","said":{"text":"hi"},"when_busy":"x"}"#,
-        br#"{"input":"i","agent":"a","said":{"text":"hi"},"device":"d"}"#,
-        br#"{"input":"i","agent":"a","said":{"text":"hi"},"x":1}"#,
+        &br#"{"id":"","agent":"a","content":{"text":"hi"}}"#[..],
+        br#"{"id":"i","agent":"a"}"#,
+        br#"{"id":"i","content":{"text":"hi"}}"#,
+        br#"{"id":"i","agent":"a","content":{"text":"hi"},"regenerate":3}"#,
+        br#"{"id":"i","agent":"a","content":{"text":"hi"},"parent":-1}"#,
+        br#"{"id":"i","parent":1,"regenerate":3}"#,
+        br#"{"id":"i","agent":"a","content":{"text":"hi"},"when_busy":"x"}"#,
+        br#"{"id":"i","agent":"a","content":{"text":"hi"},"device":"d"}"#,
+        br#"{"id":"i","agent":"a","content":{"text":"hi"},"x":1}"#,
     ] {
         assert!(input(body).is_err(), "{}", String::from_utf8_lossy(body));
     }
@@ -49,13 +49,13 @@ fn a_line_may_leave_the_epoch_to_the_address_and_is_refused_under_its_number() {
 
 #[test]
 fn a_beat_needs_no_number_and_what_is_said_does() {
-    let beat = say(turn(), br#"{"epoch":3,"progress_timeout_ms":60000}"#).unwrap();
+    let beat = emit(turn(), br#"{"epoch":3,"progress_timeout_ms":60000}"#).unwrap();
     assert_eq!((beat.output, beat.progress_timeout_ms), (None, Some(60_000)));
-    let output = say(turn(), br#"{"epoch":3,"seq":0,"events":[{"text":"a"}]}"#).unwrap();
+    let output = emit(turn(), br#"{"epoch":3,"seq":0,"events":[{"text":"a"}]}"#).unwrap();
     assert_eq!(output.output.unwrap().events.len(), 1);
-    let failed = say(turn(), br#"{"epoch":3,"seq":0,"then":"fail","reason":"x"}"#).unwrap();
+    let failed = emit(turn(), br#"{"epoch":3,"seq":0,"then":"fail","reason":"x"}"#).unwrap();
     assert_eq!(failed.output.unwrap().then, Then::Fail { reason: "x".into() });
-    let cut = say(turn(), br#"{"epoch":3,"seq":0,"then":"complete","reason":"length"}"#);
+    let cut = emit(turn(), br#"{"epoch":3,"seq":0,"then":"complete","reason":"length"}"#);
     assert_eq!(cut.unwrap().output.unwrap().then, Then::CompleteFor { reason: "length".into() });
     for body in [
         &br#"{"seq":0}"#[..],
@@ -66,6 +66,6 @@ fn a_beat_needs_no_number_and_what_is_said_does() {
         br#"{"epoch":1,"progress_timeout_ms":0}"#,
         br#"{"epoch":1,"checkpoint":"%"}"#,
     ] {
-        assert!(say(turn(), body).is_err(), "{}", String::from_utf8_lossy(body));
+        assert!(emit(turn(), body).is_err(), "{}", String::from_utf8_lossy(body));
     }
 }

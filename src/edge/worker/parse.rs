@@ -54,7 +54,8 @@ struct EphemeralFrame<'f> {
     epoch: TurnEpoch,
     kind: String,
     #[serde(borrow)]
-    said: Option<Item<'f>>,
+    #[serde(alias = "said")]
+    content: Option<Item<'f>>,
     #[serde(default)]
     internal: bool,
 }
@@ -68,7 +69,7 @@ struct BareFrame {
 
 /// Reads one frame.
 pub(super) fn read(tenant: Option<&TenantName>, frame: &[u8]) -> Result<Frame, Box<Refused>> {
-    // Whatever is wrong with the rest: the worker learns which `Say` it was.
+    // Whatever is wrong with the rest: the worker learns which report it was.
     let head: Head = turns::json(frame).map_err(|problem| refused(&problem, None, None))?;
     let seq = head.seq;
     let key = key(tenant, &head);
@@ -78,20 +79,20 @@ pub(super) fn read(tenant: Option<&TenantName>, frame: &[u8]) -> Result<Frame, B
 fn parse(tenant: Option<&TenantName>, head: &Head, frame: &[u8]) -> Result<Frame, Problem> {
     Ok(Frame::FromWorker(match head.r#type.as_str() {
         "register" => return registration(turns::json(frame)?).map(Frame::Register),
-        "say" => {
-            let (session, say) = turns::frame(tenant, frame)?;
-            let says = say.output.is_some();
-            if !says {
-                return Err(bad("what is said has a seq, which counts from 0 in each epoch"));
+        "output" | "say" => {
+            let (session, report) = turns::frame(tenant, frame)?;
+            let has_output = report.output.is_some();
+            if !has_output {
+                return Err(bad("output has a seq, which counts from 0 in each epoch"));
             }
-            FromWorker::Say { session, say: Box::new(say) }
+            FromWorker::Report { session, report: Box::new(report) }
         }
-        "beat" => {
-            let (session, say) = turns::frame(tenant, frame)?;
-            if say.output.is_some() {
-                return Err(bad("a beat says nothing"));
+        "heartbeat" | "beat" => {
+            let (session, report) = turns::frame(tenant, frame)?;
+            if report.output.is_some() {
+                return Err(bad("a heartbeat has no output"));
             }
-            FromWorker::Say { session, say: Box::new(say) }
+            FromWorker::Report { session, report: Box::new(report) }
         }
         "done" => {
             let done: DoneFrame = turns::json(frame)?;
@@ -100,7 +101,7 @@ fn parse(tenant: Option<&TenantName>, head: &Head, frame: &[u8]) -> Result<Frame
             FromWorker::Done(TurnKey { session, turn, epoch: done.epoch })
         }
         "ephemeral" => {
-            let EphemeralFrame { session, turn, epoch, kind, said: content, internal, .. } =
+            let EphemeralFrame { session, turn, epoch, kind, content, internal, .. } =
                 turns::json(frame)?;
             let session = name("session", &session, |name| in_frame(tenant, name))?;
             let turn = name("turn", &turn, TurnId::parse)?;
@@ -109,7 +110,9 @@ fn parse(tenant: Option<&TenantName>, head: &Head, frame: &[u8]) -> Result<Frame
         }
         "pong" => bare(frame, FromWorker::Pong)?,
         "drain" => bare(frame, FromWorker::Drain)?,
-        _ => return Err(bad("type is register, say, beat, ephemeral, done, pong or drain")),
+        _ => {
+            return Err(bad("type is register, output, heartbeat, ephemeral, done, pong or drain"));
+        }
     }))
 }
 

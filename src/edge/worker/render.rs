@@ -21,7 +21,9 @@ pub(super) fn write(signal: &ToWorker) -> Vec<u8> {
 /// The answer to a register.
 pub(super) fn registered(node: u64) -> Vec<u8> {
     let bytes = limits::APPEND_BYTES;
-    json!({ "type": "registered", "node": node, "max_say_bytes": bytes }).to_string().into_bytes()
+    json!({ "type": "registered", "node": node, "max_output_bytes": bytes })
+        .to_string()
+        .into_bytes()
 }
 
 fn turn(offered: &Offered) -> Vec<u8> {
@@ -47,7 +49,7 @@ fn happened(signal: &Signal) -> Vec<u8> {
     let TurnKey { session, turn, epoch } = &signal.key;
     let event = signal.event.as_ref().map(|shown| &shown.event);
     let head = json!({
-        "type": "told",
+        "type": "signal",
         "session": session.name(),
         "turn": turn.as_str(),
         "epoch": epoch,
@@ -75,7 +77,7 @@ fn acknowledged(ack: &Ack) -> Value {
         "first": ack.places.map(|(first, _)| first.0),
         "last": ack.places.map(|(_, last)| last.0),
         "over": ack.over,
-        "spoken": ack.last_input.0,
+        "last_input": ack.last_input.0,
     });
     if !ack.tools.is_empty() {
         frame["tools"] = verbs::keys(&ack.tools);

@@ -22,10 +22,13 @@ fn check(frame: &str, expected: Expect) {
             format!("{} of {key:?} {:?}", refused.code, refused.seq)
         }
         Ok(Frame::Register(request)) => format!("{request:?}"),
-        Ok(Frame::FromWorker(FromWorker::Say { session, say })) => {
-            let output = say.output.map(|output| (output.seq, output.events.len(), output.then));
+        Ok(Frame::FromWorker(FromWorker::Report { session, report })) => {
+            let output = report.output.map(|output| (output.seq, output.events.len(), output.then));
             let session = session.name();
-            format!("{session} {} {} {output:?} {:?}", say.turn, say.epoch, say.progress_timeout_ms)
+            format!(
+                "{session} {} {} {output:?} {:?}",
+                report.turn, report.epoch, report.progress_timeout_ms
+            )
         }
         Ok(Frame::FromWorker(output)) => format!("{output:?}"),
     };
@@ -47,11 +50,11 @@ fn a_frame_is_read_whole_or_refused_by_its_seq() {
         ],
     );
     check(
-        r#"{"type":"say","session":"s","turn":"t","epoch":3,"seq":0,"events":[{"text":"a"}],"then":"complete"}"#,
+        r#"{"type":"output","session":"s","turn":"t","epoch":3,"seq":0,"events":[{"text":"a"}],"then":"complete"}"#,
         expect!["s t 3 Some((0, 1, Complete)) None"],
     );
     check(
-        r#"{"type":"beat","session":"s","turn":"t","epoch":3,"progress_timeout_ms":5000}"#,
+        r#"{"type":"heartbeat","session":"s","turn":"t","epoch":3,"progress_timeout_ms":5000}"#,
         expect!["s t 3 None Some(5000)"],
     );
     check(
@@ -67,15 +70,15 @@ fn a_frame_is_read_whole_or_refused_by_its_seq() {
     check("hello", expect!["bad_json of None None"]);
     check(r#"{"type":"register","capacity":0}"#, expect!["bad_json of None None"]);
     check(
-        r#"{"type":"say","session":"s","turn":"t","epoch":3,"seq":7,"events":[{}]}"#,
+        r#"{"type":"output","session":"s","turn":"t","epoch":3,"seq":7,"events":[{}]}"#,
         expect![[r#"bad_json of Some(TurnId("t")) Some(7)"#]],
     );
     check(
-        r#"{"type":"say","session":"s","turn":"t","epoch":3}"#,
+        r#"{"type":"output","session":"s","turn":"t","epoch":3}"#,
         expect![[r#"bad_json of Some(TurnId("t")) None"#]],
     );
     check(
-        r#"{"type":"beat","session":"s","turn":"t","epoch":3,"seq":1}"#,
+        r#"{"type":"heartbeat","session":"s","turn":"t","epoch":3,"seq":1}"#,
         expect![[r#"bad_json of Some(TurnId("t")) Some(1)"#]],
     );
 }
@@ -87,7 +90,7 @@ fn what_is_told_is_one_line_with_the_event_as_readers_see_it() {
         Some(Arc::new(Shown { event: sample("text", b"a\nb"), rendered: Default::default() }));
     let signal = Signal { key: key(), what: What::Steer, cursor, event };
     let frame = Frames::default().write(&ToWorker::Signal(Box::new(signal)));
-    expect![[r#"{"epoch":3,"serial":7,"session":"s","turn":"t","type":"told","what":"steer","event":{"serial":7,"cursor":"0000000001_00000000000000000007","time":1700000000000,"format":"text","text":"a\nb","chain":"0000000000000abc"}}"#]]
+    expect![[r#"{"epoch":3,"serial":7,"session":"s","turn":"t","type":"signal","what":"steer","event":{"serial":7,"cursor":"0000000001_00000000000000000007","time":1700000000000,"format":"text","text":"a\nb","chain":"0000000000000abc"}}"#]]
         .assert_eq(str::from_utf8(&frame).unwrap());
     let ack = Ack {
         key: key(),
@@ -98,8 +101,8 @@ fn what_is_told_is_one_line_with_the_event_as_readers_see_it() {
         tools: Vec::new(),
     };
     let frame = Frames::default().write(&ToWorker::Ack(Box::new(ack)));
-    expect![[r#"{"epoch":3,"first":null,"last":null,"over":true,"seq":4,"session":"s","spoken":2,"turn":"t","type":"ack"}"#]]
+    expect![[r#"{"epoch":3,"first":null,"last":null,"over":true,"seq":4,"session":"s","last_input":2,"turn":"t","type":"ack"}"#]]
         .assert_eq(str::from_utf8(&frame).unwrap());
-    expect![[r#"{"max_say_bytes":983040,"node":2,"type":"registered"}"#]]
+    expect![[r#"{"max_output_bytes":983040,"node":2,"type":"registered"}"#]]
         .assert_eq(str::from_utf8(&Frames::default().registered(2)).unwrap());
 }

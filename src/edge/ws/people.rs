@@ -300,7 +300,7 @@ impl People {
                 let mut subscription =
                     Subscription::new(session, number, *telling, credit, detached);
                 self.answer(re, Ok(ok));
-                self.sender.say(subscription.opening());
+                self.sender.send(subscription.opening());
                 self.speaking.push(subscription.speak().boxed());
             }
             Err(why) => {
@@ -336,7 +336,7 @@ impl People {
     fn part(&mut self, session: &SessionId, reason: &str) {
         let data = json!({ "reason": reason });
         let text = json!({ "session": session.name(), "type": "detached", "data": data });
-        self.sender.say(text.to_string());
+        self.sender.send(text.to_string());
     }
 
     fn pass_on(&mut self, batch: Batch) {
@@ -346,7 +346,7 @@ impl People {
             return;
         }
         for text in texts {
-            self.sender.say(text);
+            self.sender.send(text);
         }
         match rest {
             Some(rest) => self.speaking.push(rest.speak().boxed()),
@@ -362,6 +362,6 @@ impl People {
             Ok(ok) => json!({ "re": re, "ok": ok }),
             Err(why) => json!({ "re": re, "problem": why.body() }),
         };
-        self.sender.say(text.to_string());
+        self.sender.send(text.to_string());
     }
 }

@@ -181,7 +181,7 @@ fn reason(why: &Error) -> CloseReason {
 
 impl SocketSender {
     /// Sends a text after all that waits.
-    pub(super) fn say(&mut self, text: impl Into<Utf8Bytes>) {
+    pub(super) fn send(&mut self, text: impl Into<Utf8Bytes>) {
         self.waiting.push_back(Message::Text(text.into()));
     }
 

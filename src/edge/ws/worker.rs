@@ -44,7 +44,7 @@ pub(super) async fn run(
         Err(reason) => reason,
     };
     if let Some(why) = receiver.objection(reason) {
-        say(&mut sender, &Refused::frame(why.code(), why.detail().to_owned()));
+        emit(&mut sender, &Refused::frame(why.code(), why.detail().to_owned()));
     }
     sender.close(receiver, reason).await;
 }
@@ -81,7 +81,7 @@ async fn registered(
             Received::Text(text) => text,
             Received::Sign => continue,
             Received::Odd(why) => {
-                say(sender, &Refused::frame(why.code(), why.detail().to_owned()));
+                emit(sender, &Refused::frame(why.code(), why.detail().to_owned()));
                 continue;
             }
             Received::Over(reason) => return Err(reason),
@@ -90,15 +90,15 @@ async fn registered(
             Ok(register) => {
                 if let Err(why) = caller.may_claim(&register.agent.name) {
                     let why = Problem::from(why);
-                    say(sender, &Refused::frame(why.code(), why.detail().to_owned()));
+                    emit(sender, &Refused::frame(why.code(), why.detail().to_owned()));
                     continue;
                 }
                 let link = edge.runtime.workers.link(register).ok_or(CloseReason::Stopping)?;
-                sender.say(text_of(Frames::default().registered(edge.runtime.workers.node())));
+                sender.send(text_of(Frames::default().registered(edge.runtime.workers.node())));
                 receiver.trust(limits::WORKER_FRAME_BYTES);
                 return Ok(link);
             }
-            Err(refused) => say(sender, &ToWorker::Refused(refused)),
+            Err(refused) => emit(sender, &ToWorker::Refused(refused)),
         }
     }
 }
@@ -203,13 +203,13 @@ fn spend(edge: &Edge, caller: &Caller, output: FromWorker) -> Result<FromWorker,
         spent.map_err(answer)?;
         return Ok(output);
     }
-    let FromWorker::Say { session, say } = output else { return Ok(output) };
-    let command = Command::Say(say);
+    let FromWorker::Report { session, report } = output else { return Ok(output) };
+    let command = Command::Report(report);
     let spent = edge.auth.spend(caller, &command);
-    let Command::Say(say) = command else { unreachable!("it is what it was") };
-    let Err(why) = spent else { return Ok(FromWorker::Say { session, say }) };
-    let key = TurnKey { session, turn: say.turn.clone(), epoch: say.epoch };
-    let seq = say.output.as_ref().map(|output| output.seq);
+    let Command::Report(report) = command else { unreachable!("it is what it was") };
+    let Err(why) = spent else { return Ok(FromWorker::Report { session, report }) };
+    let key = TurnKey { session, turn: report.turn.clone(), epoch: report.epoch };
+    let seq = report.output.as_ref().map(|output| output.seq);
     Err(ToWorker::Refused(refused(&why.into(), Some(key), seq)))
 }
 
@@ -230,10 +230,10 @@ async fn tell(
                 }
             }
             message = listener.next(), if tells => match message {
-                Ok(message) => say(sender, &message),
+                Ok(message) => emit(sender, &message),
                 Err(end) => return reason(end),
             },
-            Some(refused) = refusals.recv(), if tells => say(sender, &refused),
+            Some(refused) = refusals.recv(), if tells => emit(sender, &refused),
             _ = pings.tick(), if tells => sender.ping(),
         }
     }
@@ -248,8 +248,8 @@ fn reason(end: LinkEnd) -> CloseReason {
     }
 }
 
-fn say(sender: &mut SocketSender, message: &ToWorker) {
-    sender.say(text_of(Frames::default().write(message)));
+fn emit(sender: &mut SocketSender, message: &ToWorker) {
+    sender.send(text_of(Frames::default().write(message)));
 }
 
 fn text_of(frame: Vec<u8>) -> String {

@@ -3,53 +3,53 @@
 use super::link::Room;
 use crate::ids::Serial;
 use crate::limits::{APPEND_BYTES, APPEND_EVENTS};
-use crate::session::{NewEvent, Say, Then, TurnOutput};
+use crate::session::{NewEvent, Then, TurnOutput, TurnReport};
 
-/// One `Say` of a worker, and the room that it takes until it is answered.
+/// One report of a worker, and the room that it takes until it is answered.
 pub(super) struct Received {
-    pub(super) say: Box<Say>,
+    pub(super) report: Box<TurnReport>,
     pub(super) _room: Room,
 }
 
-/// The `Say`s of one turn that go into one command, in their order.
+/// The reports of one turn that go into one command, in their order.
 pub(super) struct Batch {
-    says: Vec<Received>,
+    reports: Vec<Received>,
     events: usize,
     bytes: usize,
 }
 
 impl Batch {
     pub(super) fn of(received: Received) -> Batch {
-        let (events, bytes) = size(&received.say);
-        Batch { says: vec![received], events, bytes }
+        let (events, bytes) = size(&received.report);
+        Batch { reports: vec![received], events, bytes }
     }
 
     /// Takes one more, if one command can hold both; else gives it back.
     pub(super) fn join(&mut self, received: Received) -> Option<Received> {
-        let (events, bytes) = size(&received.say);
+        let (events, bytes) = size(&received.report);
         let over = APPEND_EVENTS < self.events + events || APPEND_BYTES < self.bytes + bytes;
-        let last = &self.says.last().expect("a batch is never empty").say;
-        if over || !goes_on(last, &received.say) {
+        let last = &self.reports.last().expect("a batch is never empty").report;
+        if over || !goes_on(last, &received.report) {
             return Some(received);
         }
         self.events += events;
         self.bytes += bytes;
-        self.says.push(received);
+        self.reports.push(received);
         None
     }
 
     /// The command for all of them; `seq` is the link's own count of commands in this epoch. `delivered`: the
     /// last input that the worker got.
-    pub(super) fn command(&self, seq: u64, delivered: Option<Serial>) -> Say {
-        let mut all = Say { delivered, ..Say::clone(&self.says[0].say) };
-        for Received { say, .. } in &self.says[1..] {
-            all.consumed = all.consumed.max(say.consumed);
-            all.progress_timeout_ms = say.progress_timeout_ms.or(all.progress_timeout_ms);
-            all.phase = all.phase.or_else(|| say.phase.clone());
-            if say.checkpoint.is_some() {
-                all.checkpoint.clone_from(&say.checkpoint);
+    pub(super) fn command(&self, seq: u64, delivered: Option<Serial>) -> TurnReport {
+        let mut all = TurnReport { delivered, ..TurnReport::clone(&self.reports[0].report) };
+        for Received { report, .. } in &self.reports[1..] {
+            all.consumed = all.consumed.max(report.consumed);
+            all.progress_timeout_ms = report.progress_timeout_ms.or(all.progress_timeout_ms);
+            all.phase = all.phase.or_else(|| report.phase.clone());
+            if report.checkpoint.is_some() {
+                all.checkpoint.clone_from(&report.checkpoint);
             }
-            let Some(output) = &say.output else { continue };
+            let Some(output) = &report.output else { continue };
             let whole = all.output.get_or_insert_with(|| TurnOutput {
                 internal: output.internal,
                 ..TurnOutput::default()
@@ -64,14 +64,14 @@ impl Batch {
         all
     }
 
-    /// The seq of each `Say` that has one, with its places among those of the whole command. The first `Say` has
+    /// The seq of each report that has one, with its places among those of the whole command. The first report has
     /// what begins its step too, and the last one what came of its questions and of its end.
     pub(super) fn answers(
         &self,
         places: Option<(Serial, Serial)>,
     ) -> impl Iterator<Item = (u64, Option<(Serial, Serial)>)> {
         let output: Vec<_> =
-            self.says.iter().filter_map(|received| received.say.output.as_ref()).collect();
+            self.reports.iter().filter_map(|received| received.report.output.as_ref()).collect();
         let (mut next, mut left) = (places.map(|(first, _)| first), output.len());
         output.into_iter().map(move |output| {
             left -= 1;
@@ -87,33 +87,33 @@ impl Batch {
 
     /// The seqs of those that have one.
     pub(super) fn seqs(&self) -> impl Iterator<Item = u64> {
-        self.says
+        self.reports
             .iter()
-            .filter_map(|received| received.say.output.as_ref())
+            .filter_map(|received| received.report.output.as_ref())
             .map(|output| output.seq)
     }
 
     /// How the turn goes on after all of them.
     pub(super) fn ends(&self) -> bool {
-        self.says.last().is_some_and(|received| ends(&received.say))
+        self.reports.last().is_some_and(|received| ends(&received.report))
     }
 
     /// Each for itself, where there are several.
     pub(super) fn split(self) -> Result<impl Iterator<Item = Batch>, Batch> {
-        if self.says.len() < 2 { Err(self) } else { Ok(self.says.into_iter().map(Batch::of)) }
+        if self.reports.len() < 2 { Err(self) } else { Ok(self.reports.into_iter().map(Batch::of)) }
     }
 }
 
 /// Events and bytes that count towards the limits of one command.
-fn size(say: &Say) -> (usize, usize) {
-    let Some(output) = &say.output else { return (0, 0) };
+fn size(report: &TurnReport) -> (usize, usize) {
+    let Some(output) = &report.output else { return (0, 0) };
     let bytes = |event: &NewEvent| event.payload.len() + event.format.as_str().len();
     (output.events.len(), output.events.iter().map(bytes).sum())
 }
 
 /// Whether one command can hold the second after the first: what it does besides output comes first in a
 /// command, or last.
-fn goes_on(before: &Say, next: &Say) -> bool {
+fn goes_on(before: &TurnReport, next: &TurnReport) -> bool {
     let stands =
         |output: &TurnOutput| output.rewind || !output.ask.is_empty() || !output.tools.is_empty();
     let phase = next.phase.is_none() || next.phase == before.phase;
@@ -129,8 +129,8 @@ fn goes_on(before: &Say, next: &Say) -> bool {
     before_goes && phase && !begins
 }
 
-fn ends(say: &Say) -> bool {
-    say.output.as_ref().is_some_and(|output| output.then != Then::GoOn)
+fn ends(report: &TurnReport) -> bool {
+    report.output.as_ref().is_some_and(|output| output.then != Then::GoOn)
 }
 
 #[cfg(test)]
@@ -148,8 +148,9 @@ mod tests {
         };
         let events = texts.iter().map(event).collect();
         let output = seq.map(|seq| TurnOutput { seq, events, then, ..TurnOutput::default() });
-        let say = Say { output, ..Say::new(TurnId::parse("t").unwrap(), TurnEpoch(7)) };
-        Received { say: Box::new(say), _room: Room::none() }
+        let report =
+            TurnReport { output, ..TurnReport::new(TurnId::parse("t").unwrap(), TurnEpoch(7)) };
+        Received { report: Box::new(report), _room: Room::none() }
     }
 
     #[test]
@@ -174,25 +175,25 @@ mod tests {
     fn what_is_more_than_output_begins_a_command_or_ends_it() {
         let plain = || received(Some(1), &["b"], Then::GoOn);
         let step = |mut received: Received| {
-            received.say.output.as_mut().unwrap().step = StepName::parse("plan").ok();
+            received.report.output.as_mut().unwrap().step = StepName::parse("plan").ok();
             received
         };
         let mut batch = Batch::of(step(received(Some(0), &["a"], Then::GoOn)));
         assert!(batch.join(plain()).is_none());
         assert!(batch.join(step(received(Some(2), &["c"], Then::GoOn))).is_some());
         let at = |first, last| Some((Serial(first), Serial(last)));
-        // The event that begins the step is the first `Say`'s.
+        // The event that begins the step is the first report's.
         assert_eq!(batch.answers(at(5, 7)).collect::<Vec<_>>(), [(0, at(5, 6)), (1, at(7, 7))]);
         let mut rewinds = received(Some(2), &["c"], Then::GoOn);
-        rewinds.say.output.as_mut().unwrap().rewind = true;
+        rewinds.report.output.as_mut().unwrap().rewind = true;
         assert!(Batch::of(rewinds).join(plain()).is_some(), "nobody knows how much it supersedes");
         let mut internal = plain();
-        internal.say.output.as_mut().unwrap().internal = true;
+        internal.report.output.as_mut().unwrap().internal = true;
         assert!(Batch::of(received(Some(0), &["a"], Then::GoOn)).join(internal).is_some());
         let takes_back = |mut received: Received| {
             let interaction = InteractionId::parse("q").unwrap();
             let withdraw = Withdraw { interaction, reason: String::new() };
-            received.say.output.as_mut().unwrap().withdraw.push(withdraw);
+            received.report.output.as_mut().unwrap().withdraw.push(withdraw);
             received
         };
         assert!(Batch::of(plain()).join(takes_back(plain())).is_some(), "it comes before output");
@@ -203,13 +204,13 @@ mod tests {
             let result = NewEvent { format: Format::TEXT, payload: Bytes::new() };
             let step = ToolStep::Finished { result, failed: false };
             let call = CallId::parse("c").unwrap();
-            received.say.output.as_mut().unwrap().tools.push(ToolMark { call, step });
+            received.report.output.as_mut().unwrap().tools.push(ToolMark { call, step });
             received
         };
         assert!(Batch::of(plain()).join(calls(plain())).is_some(), "its keys are its own");
         assert!(Batch::of(calls(plain())).join(plain()).is_some());
         let mut works = plain();
-        works.say.phase = Some(Phase::Streaming);
+        works.report.phase = Some(Phase::Streaming);
         assert!(Batch::of(received(Some(0), &["a"], Then::GoOn)).join(works).is_some());
     }
 

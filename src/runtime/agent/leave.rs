@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::ids::{TurnEpoch, TurnId};
 use crate::limits::DETAIL_BYTES;
-use crate::session::{Cause, Command, Lose, Say, Then, TurnOutput};
+use crate::session::{Cause, Command, Lose, Then, TurnOutput, TurnReport};
 
 /// Why an attempt at a turn came to nothing, by no fault of the worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,9 +45,9 @@ impl Leave {
             Leave::Replaced(detail) => (Cause::Replaced, &**detail),
             Leave::Released => {
                 let output = TurnOutput { seq, then: Then::Release, ..TurnOutput::default() };
-                return Command::Say(Box::new(Say {
+                return Command::Report(Box::new(TurnReport {
                     output: Some(output),
-                    ..Say::new(turn, epoch)
+                    ..TurnReport::new(turn, epoch)
                 }));
             }
         };

@@ -1,6 +1,6 @@
 //! A worker's link: it takes turns while the worker has room, and gives them up when the worker is gone.
 //!
-//! Bounded by what it holds: `Say`s that are not answered, their bytes, turns, and what the worker has not
+//! Bounded by what it holds: reports that are not answered, their bytes, turns, and what the worker has not
 //! read (S10). The log is never held for a slow worker: its feeds wait.
 
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ use super::batch::Received;
 use super::turn::{Outcome, Parts, ToTurn};
 use super::{BrokeOff, FromWorker, Leave, LinkEnd, Refused, Register, ToWorker, TurnKey, turn};
 use crate::ids::{KindName, TurnEpoch};
-use crate::limits::{LINK_BYTES, LINK_CLAIM, LINK_SAYS, LINK_SIGNALS, LINK_TURNS};
+use crate::limits::{LINK_BYTES, LINK_CLAIM, LINK_REPORTS, LINK_SIGNALS, LINK_TURNS};
 use crate::session::{NewEvent, Refusal};
 
 /// Takes a worker's frames. Closed when it is dropped, as if the connection had ended.
@@ -28,7 +28,7 @@ pub struct Speaker {
     to_link: mpsc::Sender<ToLink>,
     signs: Arc<watch::Sender<Instant>>,
     leave: Arc<watch::Sender<Option<Leave>>>,
-    says: Arc<Semaphore>,
+    reports: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
 }
 
@@ -43,7 +43,7 @@ pub struct Listener {
 #[error("the link is closed")]
 pub struct LinkClosed;
 
-/// Room that one `Say` takes from when it is received until it is answered.
+/// Room that one report takes from when it is received until it is answered.
 pub(super) struct Room(#[expect(dead_code, reason = "held until it is dropped")] Held);
 
 type Held = Option<(OwnedSemaphorePermit, OwnedSemaphorePermit)>;
@@ -56,7 +56,7 @@ impl Room {
 }
 
 enum ToLink {
-    Say(TurnKey, Received),
+    Report(TurnKey, Received),
     Done(TurnKey),
     /// Its kind, its content, and whether it is internal.
     Ephemeral(TurnKey, Box<(KindName, NewEvent, bool)>),
@@ -71,7 +71,7 @@ impl Workers {
         if stop.is_cancelled() {
             return None;
         }
-        let (to_link, received) = mpsc::channel(LINK_SAYS);
+        let (to_link, received) = mpsc::channel(LINK_REPORTS);
         let (to_worker, from_link) = mpsc::channel(LINK_SIGNALS);
         let (signs, _) = watch::channel(Instant::now());
         let (leave, left) = watch::channel(None);
@@ -82,7 +82,7 @@ impl Workers {
             to_link,
             signs: signs.clone(),
             leave: leave.clone(),
-            says: Arc::new(Semaphore::new(LINK_SAYS)),
+            reports: Arc::new(Semaphore::new(LINK_REPORTS)),
             bytes: Arc::new(Semaphore::new(LINK_BYTES)),
         };
         let link = Link {
@@ -107,7 +107,7 @@ impl Workers {
 }
 
 impl Speaker {
-    /// Passes on a frame of the worker. Waits while [`LINK_SAYS`] of its `Say`s, or [`LINK_BYTES`] bytes of
+    /// Passes on a frame of the worker. Waits while [`LINK_REPORTS`] of its reports, or [`LINK_BYTES`] bytes of
     /// them, are not answered: until then nothing more is to be read from the worker.
     ///
     /// # Errors
@@ -123,18 +123,19 @@ impl Speaker {
                 ToLink::Ephemeral(key, Box::new((kind, content, internal)))
             }
             FromWorker::Failed(key, why) => ToLink::Failed(key, why),
-            FromWorker::Say { session, say } => {
-                let bytes = u32::try_from(say.content_bytes().min(LINK_BYTES)).unwrap_or(u32::MAX);
+            FromWorker::Report { session, report } => {
+                let bytes =
+                    u32::try_from(report.content_bytes().min(LINK_BYTES)).unwrap_or(u32::MAX);
                 let room = async {
-                    let says = self.says.clone().acquire_owned().await.ok()?;
-                    Some((says, self.bytes.clone().acquire_many_owned(bytes).await.ok()?))
+                    let reports = self.reports.clone().acquire_owned().await.ok()?;
+                    Some((reports, self.bytes.clone().acquire_many_owned(bytes).await.ok()?))
                 };
                 let room = tokio::select! {
                     room = room => Room(room),
                     () = self.to_link.closed() => return Err(LinkClosed),
                 };
-                let key = TurnKey { session, turn: say.turn.clone(), epoch: say.epoch };
-                ToLink::Say(key, Received { say, _room: room })
+                let key = TurnKey { session, turn: report.turn.clone(), epoch: report.epoch };
+                ToLink::Report(key, Received { report, _room: room })
             }
         };
         self.to_link.send(to_link).await.map_err(|_| LinkClosed)
@@ -264,8 +265,8 @@ impl Link {
         let epoch = assignment.turn.lease.as_ref().map_or(TurnEpoch::NONE, |lease| lease.epoch);
         let (session, turn) = (assignment.session.clone(), assignment.turn.turn.clone());
         let key = TurnKey { session, turn, epoch };
-        // All `Say`s of the link have room in it, and one message for each turn that it stops.
-        let (to_turn, from_link) = mpsc::channel(LINK_SAYS + 1);
+        // All reports of the link have room in it, and one message for each turn that it stops.
+        let (to_turn, from_link) = mpsc::channel(LINK_REPORTS + 1);
         self.turns.insert(key.clone(), to_turn);
         let parts = Parts {
             sessions: self.workers.sessions.clone(),
@@ -289,7 +290,7 @@ impl Link {
             ToLink::Ephemeral(key, output) => return self.say_ephemeral(key, *output),
             ToLink::Done(key) => (key, ToTurn::Done),
             ToLink::Failed(key, why) => (key, ToTurn::Failed(why)),
-            ToLink::Say(key, received) => (key, ToTurn::Say(received)),
+            ToLink::Report(key, received) => (key, ToTurn::TurnReport(received)),
         };
         let undelivered = match self.turns.get(&key) {
             None => to_turn,
@@ -298,8 +299,8 @@ impl Link {
                 Err(error) => error.into_inner(),
             },
         };
-        let ToTurn::Say(received) = undelivered else { return };
-        let Some(seq) = received.say.output.as_ref().map(|output| output.seq) else { return };
+        let ToTurn::TurnReport(received) = undelivered else { return };
+        let Some(seq) = received.report.output.as_ref().map(|output| output.seq) else { return };
         self.refuse(key, Some(seq));
     }
 
@@ -313,7 +314,7 @@ impl Link {
         let message =
             EphemeralMessage { session: key.session, source, kind, content, internal, at };
         // Nothing is promised: what finds no room is counted.
-        self.workers.ephemerals.say(message);
+        self.workers.ephemerals.send(message);
     }
 
     /// The turn is over here; whoever reads slowly misses an answer to what it must not send.

@@ -14,7 +14,7 @@ mod feed;
 mod leave;
 mod lines;
 mod link;
-mod says;
+mod reports;
 mod turn;
 
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use super::tail::Shown;
 use crate::ids::{
     AgentId, AgentName, CallId, Cursor, KindName, Serial, SessionId, TurnEpoch, TurnId, WorkerName,
 };
-use crate::session::{AudienceStatus, ControlStatus, Event, Grant, NewEvent, Say};
+use crate::session::{AudienceStatus, ControlStatus, Event, Grant, NewEvent, TurnReport};
 
 /// A worker that wants turns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,9 +98,9 @@ pub enum ToWorker {
     Turn(Box<Offered>),
     /// Something happened that concerns one of its turns. In order for each turn, at least once.
     Signal(Box<Signal>),
-    /// A `Say` is committed.
+    /// A report is committed.
     Ack(Box<Ack>),
-    /// A `Say`, or a frame that could not be read, changed nothing.
+    /// A report, or a frame that could not be read, changed nothing.
     Refused(Box<Refused>),
     /// It is to show that it lives, with any frame.
     Ping,
@@ -110,7 +110,7 @@ pub enum ToWorker {
 #[derive(Clone, Debug)]
 pub enum FromWorker {
     /// Output, an end, an acknowledgement, a heartbeat: the seq of output counts from 0 in each epoch.
-    Say { session: SessionId, say: Box<Say> },
+    Report { session: SessionId, report: Box<TurnReport> },
     /// Something about a turn of its own that is not kept: how it gets on, for those who watch.
     Ephemeral { key: TurnKey, kind: KindName, content: NewEvent, internal: bool },
     /// It has really stopped working on a turn that was cancelled or taken from it.
@@ -175,7 +175,7 @@ pub enum What {
     ToolResult,
 }
 
-/// A `Say` is committed.
+/// A report is committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ack {
     pub key: TurnKey,

@@ -13,15 +13,15 @@ use super::super::outcome::{Reply, SubmitError};
 use super::super::sessions::Sessions;
 use super::batch::{Batch, Received};
 use super::feed::{Fed, Feed};
-use super::says::{Order, Says, is_final};
+use super::reports::{Order, Reports, is_final};
 use super::{Ack, BrokeOff, Leave, Refused, Signal, ToWorker, TurnKey, What};
 use crate::ids::{CallId, Serial};
 use crate::limits::{FEED_WAIT, FLUSH_WAIT, REQUEST_DEADLINE};
-use crate::session::{Applied, Command, Grant, Refusal, Say};
+use crate::session::{Applied, Command, Grant, Refusal, TurnReport};
 
 /// What reaches a turn from its link.
 pub(super) enum ToTurn {
-    Say(Received),
+    TurnReport(Received),
     Done,
     /// The attempt came to nothing, and why.
     Failed(BrokeOff),
@@ -94,7 +94,7 @@ pub(super) async fn run(parts: Parts, assignment: Assignment) -> Outcome {
         grant,
         left: left.clone(),
         commands: 0,
-        says: Says::default(),
+        reports: Reports::default(),
         last_input: assignment.turn.last_input,
         delivered,
         renewed_at: Instant::now(),
@@ -147,7 +147,7 @@ struct Speaking {
     left: watch::Receiver<Option<Leave>>,
     /// Commands of this epoch that had output.
     commands: u64,
-    says: Says,
+    reports: Reports,
     /// The last input of the turn.
     last_input: Serial,
     /// The last input that the worker got.
@@ -162,7 +162,7 @@ impl Speaking {
         let mut next: Option<ToTurn> = None;
         loop {
             // Nothing is under way now.
-            self.says.decide();
+            self.reports.decide();
             let incoming = match next.take() {
                 Some(incoming) => Some(incoming),
                 None => tokio::select! {
@@ -182,15 +182,15 @@ impl Speaking {
                 },
             };
             let came = match incoming {
-                Some(ToTurn::Say(incoming)) => {
-                    match self.says.place(&incoming.say) {
+                Some(ToTurn::TurnReport(incoming)) => {
+                    match self.reports.place(&incoming.report) {
                         Order::Next => {
                             let mut batch = Batch::of(incoming);
                             next = self.gather(&mut batch).await;
-                            self.say(batch).await
+                            self.emit(batch).await
                         }
                         // It stands for itself: it comes after the output since.
-                        Order::Refused => self.say(Batch::of(incoming)).await,
+                        Order::Refused => self.emit(Batch::of(incoming)).await,
                         order => {
                             self.answer_again(&incoming, order).await;
                             continue;
@@ -220,26 +220,26 @@ impl Speaking {
     /// Takes what waits into the batch, as far as it fits; gives back what does not.
     async fn gather(&mut self, batch: &mut Batch) -> Option<ToTurn> {
         while let Ok(incoming) = self.from_link.try_recv() {
-            let ToTurn::Say(incoming) = incoming else { return Some(incoming) };
-            match self.says.place(&incoming.say) {
+            let ToTurn::TurnReport(incoming) = incoming else { return Some(incoming) };
+            match self.reports.place(&incoming.report) {
                 Order::Next => {
                     if let Some(incoming) = batch.join(incoming) {
                         // It is looked at again.
-                        self.says.take_back(&incoming.say);
-                        return Some(ToTurn::Say(incoming));
+                        self.reports.take_back(&incoming.report);
+                        return Some(ToTurn::TurnReport(incoming));
                     }
                 }
                 // Its outcome is not known yet, or it stands for itself.
-                Order::UnderWay | Order::Refused => return Some(ToTurn::Say(incoming)),
+                Order::UnderWay | Order::Refused => return Some(ToTurn::TurnReport(incoming)),
                 order => self.answer_again(&incoming, order).await,
             }
         }
         None
     }
 
-    /// Answers a `Say` that is not taken: it was before, or it is out of order.
+    /// Answers a report that is not taken: it was before, or it is out of order.
     async fn answer_again(&self, incoming: &Received, order: Order) {
-        let Some(seq) = incoming.say.output.as_ref().map(|output| output.seq) else { return };
+        let Some(seq) = incoming.report.output.as_ref().map(|output| output.seq) else { return };
         let refusal = match order {
             Order::Taken => return self.ack(seq, None, false, Vec::new()).await,
             Order::Gap { expected } => Refusal::SequenceGap { expected, received: seq },
@@ -248,14 +248,14 @@ impl Speaking {
         self.refuse(seq, &Why::from(&refusal)).await;
     }
 
-    /// Commits a batch and answers its `Say`s.
-    async fn say(&mut self, batch: Batch) -> Came {
+    /// Commits a batch and answers its reports.
+    async fn emit(&mut self, batch: Batch) -> Came {
         let command = batch.command(self.commands, self.take_delivered());
         let numbered = command.output.is_some();
         let refusal = match self.commit(command).await {
             Ok(reply) => {
                 self.commands += u64::from(numbered);
-                batch.seqs().for_each(|seq| self.says.took(seq));
+                batch.seqs().for_each(|seq| self.reports.took(seq));
                 return self.answer(&batch, &reply).await;
             }
             Err(refusal) => refusal,
@@ -269,14 +269,14 @@ impl Speaking {
             // One of them is to blame; the others are not.
             Ok(alone) => {
                 for batch in alone {
-                    match Box::pin(self.say(batch)).await {
+                    match Box::pin(self.emit(batch)).await {
                         Came::Applied => {}
                         came => return came,
                     }
                 }
             }
             Err(batch) => {
-                batch.seqs().for_each(|seq| self.says.refused(seq));
+                batch.seqs().for_each(|seq| self.reports.refused(seq));
                 self.refuse_all(&batch, &why).await;
             }
         }
@@ -290,7 +290,7 @@ impl Speaking {
         let (over, ends) = (*over, batch.ends());
         self.last_input = *last_input;
         for (seq, places) in batch.answers(*places) {
-            // A `Say` that begins calls is a command of its own.
+            // A report that begins calls is a command of its own.
             self.ack(seq, places, over, tools.clone()).await;
         }
         if over || ends { Came::Left } else { Came::Applied }
@@ -305,7 +305,8 @@ impl Speaking {
     /// Commits a heartbeat of the worker, and which inputs have reached it.
     async fn beat(&mut self) -> Came {
         let delivered = self.take_delivered();
-        let beat = Say { delivered, ..Say::new(self.key.turn.clone(), self.key.epoch) };
+        let beat =
+            TurnReport { delivered, ..TurnReport::new(self.key.turn.clone(), self.key.epoch) };
         match self.commit(beat).await {
             Err(refusal) if is_final(&refusal) => Came::Closed(Why::from(&refusal)),
             _ => Came::Applied,
@@ -313,8 +314,8 @@ impl Speaking {
     }
 
     /// Commits a command; repeats it until its outcome is known.
-    async fn commit(&mut self, say: Say) -> Result<Reply, Refusal> {
-        let command = Command::Say(Box::new(say));
+    async fn commit(&mut self, report: TurnReport) -> Result<Reply, Refusal> {
+        let command = Command::Report(Box::new(report));
         let mut in_doubt = false;
         loop {
             let began = Instant::now();
@@ -351,7 +352,7 @@ impl Speaking {
         why: &Why,
     ) -> Outcome {
         match next {
-            Some(ToTurn::Say(incoming)) => self.refuse_received(&incoming, why).await,
+            Some(ToTurn::TurnReport(incoming)) => self.refuse_received(&incoming, why).await,
             Some(ToTurn::Done | ToTurn::Failed(_)) => return Outcome::Free,
             None => {}
         }
@@ -361,7 +362,7 @@ impl Speaking {
                     biased;
                     end = ended(stopped) => return Some(end),
                     incoming = self.from_link.recv() => match incoming {
-                        Some(ToTurn::Say(incoming)) => self.refuse_received(&incoming, why).await,
+                        Some(ToTurn::TurnReport(incoming)) => self.refuse_received(&incoming, why).await,
                         Some(ToTurn::Done | ToTurn::Failed(_)) | None => return None,
                     },
                 }
@@ -383,7 +384,7 @@ impl Speaking {
         }
         let why = Why::from(&Refusal::TurnEnded);
         let stopping = timeout(self.cancel_grace, async {
-            while let Some(ToTurn::Say(incoming)) = self.from_link.recv().await {
+            while let Some(ToTurn::TurnReport(incoming)) = self.from_link.recv().await {
                 self.refuse_received(&incoming, &why).await;
             }
         });
@@ -420,7 +421,7 @@ impl Speaking {
     }
 
     async fn refuse_received(&self, incoming: &Received, why: &Why) {
-        if let Some(output) = &incoming.say.output {
+        if let Some(output) = &incoming.report.output {
             self.refuse(output.seq, why).await;
         }
     }

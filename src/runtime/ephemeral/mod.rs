@@ -103,7 +103,7 @@ impl Ephemerals {
 
     /// Sends it to whoever listens, at whatever node; false where too much was sent in this session of late: then
     /// no reader gets it. Never waits.
-    pub fn say(&self, message: EphemeralMessage) -> bool {
+    pub fn send(&self, message: EphemeralMessage) -> bool {
         let message = Arc::new(message);
         let mut state = self.state();
         if !state.has_room(&message, Instant::now()) {

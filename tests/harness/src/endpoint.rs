@@ -14,7 +14,7 @@ use super::load::eventually;
 #[derive(Clone, Copy)]
 pub enum Does {
     /// Streams these events and ends.
-    Says(&'static [&'static str]),
+    Sends(&'static [&'static str]),
     /// Streams these events and keeps the connection.
     Hangs(&'static [&'static str]),
     /// Streams these events and breaks the connection off.
@@ -108,7 +108,7 @@ async fn answer(
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
     stream.write_all(head.as_bytes()).await.expect("written");
     let events = match does {
-        Does::Says(events) | Does::Hangs(events) | Does::Breaks(events) => events,
+        Does::Sends(events) | Does::Hangs(events) | Does::Breaks(events) => events,
         Does::Breathes(times, events) => {
             for _ in 0..times {
                 tokio::time::sleep(std::time::Duration::from_millis(250)).await;
@@ -124,7 +124,7 @@ async fn answer(
         stream.write_all(chunk.as_bytes()).await.expect("written");
     }
     match does {
-        Does::Says(_) | Does::Breathes(..) => drop(stream.write_all(b"0\r\n\r\n").await),
+        Does::Sends(_) | Does::Breathes(..) => drop(stream.write_all(b"0\r\n\r\n").await),
         Does::Hangs(_) => {
             while stream.read(&mut [0; 64]).await.is_ok_and(|read| 0 < read) {}
             *ends.lock().expect("no panic") += 1;
@@ -148,7 +148,7 @@ pub async fn ask(url: &str, input: &str, text: &str) {
 
 pub async fn ask_with(url: &str, input: &str, text: &str, rest: Value) {
     client().put(format!("{url}/v1/sessions/s")).send().await.expect("an answer");
-    let mut body = json!({ "input": input, "agent": "helper", "said": { "text": text } });
+    let mut body = json!({ "id": input, "agent": "helper", "content": { "text": text } });
     body.as_object_mut().expect("an object").extend(rest.as_object().expect("an object").clone());
     let calls = client().post(format!("{url}/v1/sessions/s/inputs")).json(&body).send().await;
     assert_eq!(calls.expect("an answer").status(), 200);

@@ -116,7 +116,7 @@ pub enum Call {
         worker: String,
     },
     /// A worker's output in its turn; a heartbeat where there is no `seq`.
-    Say {
+    Report {
         turn: String,
         epoch: u64,
         #[serde(default, skip_serializing_if = "Option::is_none")]

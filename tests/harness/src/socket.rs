@@ -168,9 +168,9 @@ impl Client {
     }
 
     /// Sends a text as output of a turn.
-    pub async fn say(&mut self, turn: &Value, seq: u64, text: &str) {
+    pub async fn emit(&mut self, turn: &Value, seq: u64, text: &str) {
         let events = json!([{ "text": text }]);
-        self.about(turn, json!({ "type": "say", "seq": seq, "events": events })).await;
+        self.about(turn, json!({ "type": "output", "seq": seq, "events": events })).await;
     }
 }
 

@@ -23,7 +23,7 @@ const FRAMES: usize = 256;
 
 /// A registered worker. Its connection breaks when this is dropped.
 pub(super) struct Link {
-    say: mpsc::Sender<Value>,
+    report: mpsc::Sender<Value>,
     received: mpsc::Receiver<(Instant, Value)>,
     _task: JoinSet<()>,
 }
@@ -42,7 +42,7 @@ impl Link {
         ensure!(head.status == 101, "status {} for a WebSocket", head.status);
         let (stream, read) = (connection.stream, connection.buffer);
         let socket = WebSocketStream::from_partially_read(stream, read, Role::Client, None).await;
-        let (say, frames) = mpsc::channel(FRAMES);
+        let (report, frames) = mpsc::channel(FRAMES);
         let (tell, received) = mpsc::channel(FRAMES);
         let mut task = JoinSet::new();
         task.spawn(async move {
@@ -50,15 +50,15 @@ impl Link {
                 tracing::debug!(%why, "a worker's connection broke");
             }
         });
-        let mut link = Link { say, received, _task: task };
-        link.say(json!({ "type": "register", "agent": agent, "worker": "bench", "capacity": 1 }))
+        let mut link = Link { report, received, _task: task };
+        link.emit(json!({ "type": "register", "agent": agent, "worker": "bench", "capacity": 1 }))
             .await?;
         link.see("registered").await?;
         Ok(link)
     }
 
-    pub(super) async fn say(&self, frame: Value) -> anyhow::Result<()> {
-        self.say.send(frame).await.context("the worker's connection broke")
+    pub(super) async fn emit(&self, frame: Value) -> anyhow::Result<()> {
+        self.report.send(frame).await.context("the worker's connection broke")
     }
 
     /// The next frame of a type, and when it came; a `told` by its `what`.

@@ -119,7 +119,7 @@ impl Stage {
         let later = Latency::default();
         for _ in 0..times {
             let lease = self.begin(60_000).await?;
-            self.say(&lease, 0, "a word", None).await?;
+            self.emit(&lease, 0, "a word", None).await?;
             self.see(&["\"turn.output\"", &lease.turn]).await?;
             let sent = Instant::now();
             let path = format!("/v1/sessions/{}/cancel", self.session);
@@ -150,7 +150,7 @@ impl Stage {
         for _ in 0..times {
             self.ask().await?;
             let (_, given) = link.see("turn").await?;
-            link.say(self.word(&given, "a word", None)).await?;
+            link.emit(self.word(&given, "a word", None)).await?;
             link.see("ack").await?;
             let sent = Instant::now();
             let path = format!("/v1/sessions/{}/cancel", self.session);
@@ -162,11 +162,11 @@ impl Stage {
             let (turn, epoch) = (&given["turn"], &given["epoch"]);
             let done =
                 json!({ "type": "done", "session": self.session, "turn": turn, "epoch": epoch });
-            link.say(done).await?;
+            link.emit(done).await?;
             sleep(PAUSE).await;
         }
-        delivered.tell(&format!("interrupt sent to told ({when})"), report);
-        later.tell(&format!("interrupt accepted to told ({when})"), report);
+        delivered.tell(&format!("interrupt sent to signal ({when})"), report);
+        later.tell(&format!("interrupt accepted to signal ({when})"), report);
         Ok(())
     }
 
@@ -183,13 +183,13 @@ impl Stage {
             let mut link = Link::open(target, node + round, &self.agent).await?;
             let turn = self.ask().await?;
             let (_, given) = link.see("turn").await?;
-            link.say(self.word(&given, "a word", None)).await?;
+            link.emit(self.word(&given, "a word", None)).await?;
             link.see("ack").await?;
             let mut heir = Link::open(target, node + round + 1, &self.agent).await?;
             let gone = Instant::now();
             drop(link);
             let (_, given) = heir.see("turn").await?;
-            heir.say(self.word(&given, "another", Some("complete"))).await?;
+            heir.emit(self.word(&given, "another", Some("complete"))).await?;
             let lost = self.see(&["\"agent.lost\"", &turn]).await?;
             let spoke = self.see(&["\"turn.output\"", "\"another\"", &turn]).await?;
             missed.record(micros(lost.duration_since(gone)), 1);
@@ -206,7 +206,7 @@ impl Stage {
     /// The first frame of a worker on a WebSocket.
     fn word(&self, given: &Value, text: &str, then: Option<&str>) -> Value {
         let mut frame = json!({
-            "type": "say", "session": self.session, "turn": given["turn"], "epoch": given["epoch"],
+            "type": "output", "session": self.session, "turn": given["turn"], "epoch": given["epoch"],
             "seq": 0, "events": [{ "text": text }],
         });
         if let Some(then) = then {
@@ -226,12 +226,12 @@ impl Stage {
         let (missed, replaced) = (Latency::default(), Latency::default());
         for _ in 0..times {
             let lease = self.begin(LEASE_MS).await?;
-            self.say(&lease, 0, "a word", None).await?;
+            self.emit(&lease, 0, "a word", None).await?;
             let silent = Instant::now();
             // The next worker waits already.
             let heir = self.claim(60_000).await?;
             ensure!(heir.turn == lease.turn, "another turn than the silent worker's");
-            self.say(&heir, 0, "another", Some("complete")).await?;
+            self.emit(&heir, 0, "another", Some("complete")).await?;
             let lost = self.see(&["\"agent.lost\"", &lease.turn]).await?;
             let spoke = self.see(&["\"turn.output\"", "\"another\"", &lease.turn]).await?;
             missed.record(micros(lost.duration_since(silent)), 1);
@@ -256,7 +256,7 @@ impl Stage {
         self.turns += 1;
         let turn = format!("{}-{}", self.agent, self.turns);
         let path = format!("/v1/sessions/{}/inputs", self.session);
-        let body = json!({ "input": turn, "agent": self.agent, "said": { "text": "speak" } });
+        let body = json!({ "id": turn, "agent": self.agent, "content": { "text": "speak" } });
         post(&mut self.person, &path, &body).await?;
         Ok(turn)
     }
@@ -270,14 +270,14 @@ impl Stage {
         Ok(TurnLease { turn, epoch })
     }
 
-    async fn say(
+    async fn emit(
         &mut self,
         lease: &TurnLease,
         seq: u64,
         text: &str,
         then: Option<&str>,
     ) -> anyhow::Result<()> {
-        let path = format!("/v1/sessions/{}/turns/{}/say", self.session, lease.turn);
+        let path = format!("/v1/sessions/{}/turns/{}/output", self.session, lease.turn);
         let mut body = json!({ "epoch": lease.epoch, "seq": seq, "events": [{ "text": text }] });
         if let Some(then) = then {
             body["then"] = then.into();

@@ -37,7 +37,7 @@ impl Output {
     ///
     /// # Errors
     /// Standard output is read no more.
-    fn say(&self, frame: &Value) -> std::io::Result<()> {
+    fn emit(&self, frame: &Value) -> std::io::Result<()> {
         let _one_at_a_time = self.0.lock().expect("no panic happens under this lock");
         let mut out = std::io::stdout().lock();
         writeln!(out, "{frame}")?;
@@ -57,7 +57,7 @@ const FRAMES: usize = 1024;
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let output = Output::default();
     let Settings { capacity, lease_ms, progress_timeout_ms, .. } = settings;
-    output.say(&json!({
+    output.emit(&json!({
         "type": "register", "capacity": capacity, "lease_ms": lease_ms, "progress_timeout_ms": progress_timeout_ms,
     }))?;
     let (received, mut lines) = mpsc::channel(LINES);
@@ -77,7 +77,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
                 let Some(line) = line else { return Ok(()) };
                 let frame: Value = serde_json::from_str(&line)?;
                 match frame["type"].as_str() {
-                    Some("ping") => output.say(&json!({ "type": "pong" }))?,
+                    Some("ping") => output.emit(&json!({ "type": "pong" }))?,
                     Some("turn") => {
                         let (sent, frames) = mpsc::channel(FRAMES);
                         turns.insert(key(&frame), sent);

@@ -55,7 +55,7 @@ pub(super) async fn tell(
     output: Output,
 ) -> std::io::Result<()> {
     let first = frame["input"].as_u64().unwrap_or_default();
-    let received = frame["heard"].as_u64().unwrap_or_default();
+    let received = frame["consumed"].as_u64().unwrap_or_default();
     let events = frame["events"].as_array().cloned().unwrap_or_default();
     let mut inputs = events.iter().filter(|event| event["type"] == "input.accepted");
     let input = inputs.next().map(text_of).unwrap_or_default();
@@ -84,10 +84,10 @@ pub(super) async fn tell(
     };
     match story.run(first.max(received)).await? {
         None => Ok(()),
-        Some(Stop::PauseReason) => story.say(json!({ "then": "pause" })),
+        Some(Stop::PauseReason) => story.emit(json!({ "then": "pause" })),
         Some(Stop::Taken) => {
             let done = story.about("done", json!({}));
-            story.output.say(&done)
+            story.output.emit(&done)
         }
     }
 }
@@ -106,7 +106,7 @@ impl Story {
                 self.script.every_ms = more.every_ms;
                 // What a steer wants is played by the one attempt that consumes it.
                 let note = format!("\n[steer] {text}\n");
-                self.say(json!({ "events": [{ "text": note }], "heard": serial }))?;
+                self.emit(json!({ "events": [{ "text": note }], "consumed": serial }))?;
                 for act in more.acts {
                     if let Some(end) = self.play(act).await? {
                         return Ok(end);
@@ -123,13 +123,13 @@ impl Story {
                 continue;
             }
             if self.script.words <= self.words {
-                self.say(json!({ "then": "complete" }))?;
+                self.emit(json!({ "then": "complete" }))?;
                 return Ok(None);
             }
             let word = story::word(&self.input, self.words);
             self.words += 1;
             self.phase = "streaming";
-            self.say(json!({ "events": [{ "text": word }], "heard": received.take() }))?;
+            self.emit(json!({ "events": [{ "text": word }], "consumed": received.take() }))?;
         }
     }
 
@@ -140,7 +140,7 @@ impl Story {
             Act::Tool(ms) => {
                 let progress_timeout_ms = ms.saturating_add(5_000);
                 let beat = json!({ "phase": { "tool": "search" }, "progress_timeout_ms": progress_timeout_ms });
-                self.output.say(&self.about("beat", beat))?;
+                self.output.emit(&self.about("beat", beat))?;
                 if let Some(stop) = self.pause(ms).await {
                     return Ok(Some(Some(stop)));
                 }
@@ -157,7 +157,7 @@ impl Story {
                         "interaction": name, "kind": "approval", "question": question,
                     });
                     let away = act == Act::Wait;
-                    self.say(json!({ "ask": [ask], "then": away.then_some("wait") }))?;
+                    self.emit(json!({ "ask": [ask], "then": away.then_some("wait") }))?;
                     if away {
                         return Ok(Some(None));
                     }
@@ -178,7 +178,7 @@ impl Story {
             },
             Act::Deaf => self.deaf = true,
             Act::Fail => {
-                self.say(json!({ "then": "fail", "reason": "the story was to fail" }))?;
+                self.emit(json!({ "then": "fail", "reason": "the story was to fail" }))?;
                 return Ok(Some(None));
             }
             Act::Exit if first => {
@@ -191,7 +191,7 @@ impl Story {
     }
 
     fn note(&mut self, what: &str, text: &str) -> std::io::Result<()> {
-        self.say(json!({ "events": [{ "text": format!("\n[{what}] {text}\n") }] }))
+        self.emit(json!({ "events": [{ "text": format!("\n[{what}] {text}\n") }] }))
     }
 
     /// Listens for so long, and until there is room for another output.
@@ -235,7 +235,7 @@ impl Story {
     }
 
     /// Sends output; where the story stands goes with it.
-    fn say(&mut self, mut members: Value) -> std::io::Result<()> {
+    fn emit(&mut self, mut members: Value) -> std::io::Result<()> {
         let stands = json!({ "words": self.words, "acts": self.acts }).to_string();
         members["seq"] = self.seq.into();
         members["checkpoint"] = STANDARD.encode(stands).into();
@@ -243,7 +243,7 @@ impl Story {
             members["phase"] = std::mem::take(&mut self.phase).into();
         }
         self.seq += 1;
-        self.output.say(&self.about("say", members))
+        self.output.emit(&self.about("say", members))
     }
 
     /// A frame about this turn.

@@ -23,7 +23,7 @@ use super::super::routes::Route;
 use super::super::{Edge, body, delivery, headers};
 use super::answer;
 use super::begin;
-use super::client_message::Says;
+use super::client_message::Incoming;
 use super::live::{self, Begins, Shown};
 use super::names::{self, Agent};
 use crate::edge::State;
@@ -83,7 +83,7 @@ async fn run(
             let status = begin::status(&edge, &id, deadline).await?;
             let is_there = |status: &Status| status.incarnation == life && seen.0 <= status.tail.0;
             let Some(status) = status.filter(is_there) else { return Ok(events::no_such_place()) };
-            if matches!(request.says, Says::Message(_)) {
+            if matches!(request.incoming, Incoming::Message(_)) {
                 let run = begin::turn_id(&request.run)?;
                 if !knows(&edge, &id, &status, &run, deadline).await? {
                     return Ok(events::no_such_place());
@@ -92,13 +92,13 @@ async fn run(
             Some(seen)
         }
     };
-    let (begun, begins) = match request.says {
-        Says::Message(content) => {
+    let (begun, begins) = match request.incoming {
+        Incoming::Message(content) => {
             let input = (begin::turn_id(&request.run)?, &agent, content);
             let begun = begin::begin(&edge, &caller, &id, input, (None, None), deadline).await?;
             (begun, Begins::AtStart)
         }
-        Says::Answers(answers) => answer::answer(place, None, answers).await?.shown(),
+        Incoming::Answers(answers) => answer::answer(place, None, answers).await?.shown(),
     };
     let (turn, from, life) = (&begun.turn, begun.serial, begun.life);
     // Who comes back goes on after what was sent, whether that was superseded since or not.

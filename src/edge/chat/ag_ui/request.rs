@@ -2,7 +2,7 @@
 
 use super::super::super::content::raw::{self, Object};
 use super::super::super::error::Problem;
-use super::super::client_message::{self, MessagePart, Says, bad};
+use super::super::client_message::{self, Incoming, MessagePart, bad};
 use crate::limits;
 use crate::session::NewEvent;
 
@@ -11,7 +11,7 @@ pub(super) struct Request {
     pub(super) run: String,
     /// What the client has, where that is not large.
     pub(super) messages: Option<String>,
-    pub(super) says: Says,
+    pub(super) incoming: Incoming,
 }
 
 /// The type of a file without a named type.
@@ -35,11 +35,11 @@ pub(super) fn parse(body: &[u8]) -> Result<Request, Problem> {
             .map(answer)
             .collect::<Result<Vec<_>, _>>()?,
     };
-    let says = match answers.is_empty() {
-        false => Says::Answers(answers),
-        true => Says::Message(sent_content(&body)?),
+    let incoming = match answers.is_empty() {
+        false => Incoming::Answers(answers),
+        true => Incoming::Message(sent_content(&body)?),
     };
-    Ok(Request { thread, run, messages: messages.map(str::to_owned), says })
+    Ok(Request { thread, run, messages: messages.map(str::to_owned), incoming })
 }
 
 /// What is not understood is no consent.
@@ -108,11 +108,11 @@ mod tests {
             let body = format!(
                 r#"{{"threadId":"t","runId":"r","messages":[{{"role":"user","content":{content}}}]}}"#
             );
-            match parse(body.as_bytes()).map(|request| request.says) {
-                Ok(Says::Message(sent_content)) => {
+            match parse(body.as_bytes()).map(|request| request.incoming) {
+                Ok(Incoming::Message(sent_content)) => {
                     String::from_utf8_lossy(&sent_content.payload).into_owned()
                 }
-                Ok(Says::Answers(_)) => "answers".to_owned(),
+                Ok(Incoming::Answers(_)) => "answers".to_owned(),
                 Err(why) => why.kind().code.to_owned(),
             }
         };
@@ -135,8 +135,8 @@ mod tests {
             let body = format!(
                 r#"{{"threadId":"t","runId":"r","resume":{resume},"messages":[{{"role":"user","content":"hi"}}]}}"#
             );
-            match parse(body.as_bytes()).map(|request| request.says) {
-                Ok(Says::Answers(answers)) => {
+            match parse(body.as_bytes()).map(|request| request.incoming) {
+                Ok(Incoming::Answers(answers)) => {
                     let payload =
                         |(_, sent_content): &(String, NewEvent)| sent_content.payload.clone();
                     answers
@@ -145,7 +145,7 @@ mod tests {
                         .map(|one| String::from_utf8_lossy(&one).into())
                         .collect()
                 }
-                Ok(Says::Message(_)) => vec!["message".to_owned()],
+                Ok(Incoming::Message(_)) => vec!["message".to_owned()],
                 Err(why) => vec![why.kind().code.to_owned()],
             }
         };

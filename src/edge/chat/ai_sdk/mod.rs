@@ -17,7 +17,7 @@ use axum::{Extension, Json};
 use serde_json::json;
 
 use self::chunks::Chunks;
-use self::request::{Request, Says, Trigger};
+use self::request::{Incoming, Request, Trigger};
 use super::super::error::{self, Problem};
 use super::super::gate::By;
 use super::super::routes::Route;
@@ -78,11 +78,11 @@ async fn send(
     // What it begins it is shown.
     caller.may(Right::Read, Some(&id))?;
     let place = (&edge, &caller, &id, deadline);
-    let (begun, begins) = match request.says.clone() {
-        Says::Message { id: name, sent_content } => {
+    let (begun, begins) = match request.incoming.clone() {
+        Incoming::Message { id: name, sent_content } => {
             (message(place, &agent, &request, &name, sent_content).await?, Begins::AtStart)
         }
-        Says::Answers { message, answers } => answered(place, &message, answers).await?.shown(),
+        Incoming::Answers { message, answers } => answered(place, &message, answers).await?.shown(),
     };
     let response = show((&edge, &caller, &id), &begun, begins, (version, &given), deadline).await?;
     delivery::roomy(&edge.room, response)

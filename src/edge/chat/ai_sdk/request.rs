@@ -14,7 +14,7 @@ pub(super) struct Request {
     /// The person's message that the last one takes the place of, where it names one.
     pub(super) edits: Option<String>,
     pub(super) when_busy: Option<WhenBusy>,
-    pub(super) says: Says,
+    pub(super) incoming: Incoming,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub(super) enum Trigger {
 
 /// The content of the last message.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Says {
+pub(super) enum Incoming {
     /// A message of a person.
     Message { id: String, sent_content: NewEvent },
     /// The questions of the agent are in this message, and these are the answers, by the names of the questions.
@@ -57,20 +57,20 @@ pub(super) fn parse(body: &[u8]) -> Result<Request, Problem> {
     let last = messages.last().and_then(|last| Object::parse(last));
     let last = last.ok_or_else(|| bad("messages are the chat's, and there is a last one"))?;
     let message = last.text("id").ok_or_else(|| bad("a message has an id"))?;
-    let says = match last.text("role").as_deref() {
-        Some("user") => Says::Message { sent_content: sent_content(&last)?, id: message },
+    let incoming = match last.text("role").as_deref() {
+        Some("user") => Incoming::Message { sent_content: sent_content(&last)?, id: message },
         Some("assistant") => {
             let answers: Vec<_> = last.objects("parts").iter().filter_map(answered).collect();
             if answers.is_empty() {
                 return Err(bad("the last message is the agent's, and answers nothing"));
             }
-            Says::Answers { message, answers }
+            Incoming::Answers { message, answers }
         }
         _ => return Err(bad("the last message is a user's or an assistant's")),
     };
     // A user's message is the one that is wanted another answer to, where it is named itself.
-    let trigger = match (trigger, &says) {
-        (Trigger::Regenerate(Some(named)), Says::Message { id, .. }) if named == *id => {
+    let trigger = match (trigger, &incoming) {
+        (Trigger::Regenerate(Some(named)), Incoming::Message { id, .. }) if named == *id => {
             Trigger::Regenerate(None)
         }
         (trigger, _) => trigger,
@@ -79,7 +79,7 @@ pub(super) fn parse(body: &[u8]) -> Result<Request, Problem> {
         Trigger::Submit => body.text("messageId"),
         Trigger::Regenerate(_) => None,
     };
-    Ok(Request { id, trigger, edits, when_busy, says })
+    Ok(Request { id, trigger, edits, when_busy, incoming })
 }
 
 /// The content of a person's message.

@@ -11,7 +11,7 @@ use super::super::superseded::Superseded;
 use super::super::tests::{completed, ended, rendered, rewound, turn};
 use super::Version;
 use super::chunks::{Chunks, answer_of};
-use super::request::{self, Says, Trigger};
+use super::request::{self, Incoming, Trigger};
 use crate::ids::{Incarnation, Serial};
 use crate::runtime::Shown;
 use crate::session::{End, Event, Format};
@@ -346,9 +346,10 @@ fn the_last_message_is_what_is_sent() {
             r#"{{"id":"c","messages":[{{}},{{"id":"m","role":"user","parts":{parts}}}],"x":1}}"#
         )
     };
-    let sent_content = |parts: &str| match request::parse(user(parts).as_bytes()).unwrap().says {
-        Says::Message { sent_content, .. } => sent_content,
-        Says::Answers { .. } => panic!("it is a person's"),
+    let sent_content = |parts: &str| match request::parse(user(parts).as_bytes()).unwrap().incoming
+    {
+        Incoming::Message { sent_content, .. } => sent_content,
+        Incoming::Answers { .. } => panic!("it is a person's"),
     };
     let text = sent_content(r#"[{"type":"text","text":"a"},{"type":"text","text":"b"}]"#);
     assert_eq!((text.format, &text.payload[..]), (Format::TEXT, &b"a\n\nb"[..]));

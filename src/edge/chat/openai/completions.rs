@@ -11,7 +11,7 @@ use super::super::super::gate::{By, while_granted};
 use super::super::super::{Edge, body, delivery, headers};
 use super::super::answer;
 use super::super::begin::{self, Begun};
-use super::super::client_message::{Says, bad};
+use super::super::client_message::{Incoming, bad};
 use super::super::delta::{Delta, Kind};
 use super::super::follow::Lost;
 use super::super::live::{self, At, Begins, Dialect, Flow, Shown};
@@ -47,21 +47,21 @@ pub(super) async fn create(
     let id = names::session(&caller, &name)?;
     caller.may(Right::Read, Some(&id))?;
     let streams = body.is_true("stream");
-    let says = request::messages(&body, named.is_none())?;
+    let incoming = request::messages(&body, named.is_none())?;
     drop(body);
     drop(held);
     let place = (&edge, &caller, &id, deadline);
-    let (begun, begins) = match says {
-        Says::Message(has_text) => {
+    let (begun, begins) = match incoming {
+        Incoming::Message(has_text) => {
             let input = begin::turn_id(&fresh("msg", &caller, key))?;
             let input = (input, &agent, has_text);
             let begun = begin::begin(&edge, &caller, &id, input, (None, None), deadline).await?;
             (begun, Begins::AtStart)
         }
-        Says::Answers(_) if named.is_none() => {
+        Incoming::Answers(_) if named.is_none() => {
             return Err(bad("results of tools go with the header outlive-session"));
         }
-        Says::Answers(answers) => answer::answer(place, None, answers).await?.shown(),
+        Incoming::Answers(answers) => answer::answer(place, None, answers).await?.shown(),
     };
     let (turn, from, life) = (&begun.turn, begun.serial, begun.life);
     let shown = Shown { id: &id, turn, from, life, begins, is_present: true, health: false };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::super::super::content::raw::{self, Json, Object};
 use super::super::super::error::Problem;
-use super::super::client_message::{self, MessagePart, Says, bad};
+use super::super::client_message::{self, Incoming, MessagePart, bad};
 use crate::ids::AgentName;
 use crate::session::NewEvent;
 
@@ -20,10 +20,10 @@ pub(super) fn agent(body: &Object<'_>) -> Result<AgentName, Problem> {
 }
 
 /// The input of a response. `alone`: the session has nothing yet, so all of the input counts, not the last of it.
-pub(super) fn input(body: &Object<'_>, alone: bool) -> Result<Says, Problem> {
+pub(super) fn input(body: &Object<'_>, alone: bool) -> Result<Incoming, Problem> {
     let given = body.get("input").ok_or_else(|| bad("input is missing"))?;
     if let Some(text) = raw::string(given) {
-        return client_message::message(vec![MessagePart::Text(text)]).map(Says::Message);
+        return client_message::message(vec![MessagePart::Text(text)]).map(Incoming::Message);
     }
     let items = raw::list(given).ok_or_else(|| bad("input is a text or a list of items"))?;
     let items: Vec<_> = items.into_iter().filter_map(Object::parse).collect();
@@ -37,17 +37,17 @@ pub(super) fn input(body: &Object<'_>, alone: bool) -> Result<Says, Problem> {
         return Err(bad("answers to calls and a message go in two requests, the answers first"));
     }
     if !answers.is_empty() && answer(last).is_some() {
-        return Ok(Says::Answers(answers));
+        return Ok(Incoming::Answers(answers));
     }
     messages_of(&messages, alone)
 }
 
 /// The messages of a chat, likewise.
-pub(super) fn messages(body: &Object<'_>, alone: bool) -> Result<Says, Problem> {
+pub(super) fn messages(body: &Object<'_>, alone: bool) -> Result<Incoming, Problem> {
     let messages = body.objects("messages");
     let tools: Vec<_> = messages.iter().rev().map_while(answer).collect();
     if !tools.is_empty() {
-        return Ok(Says::Answers(tools));
+        return Ok(Incoming::Answers(tools));
     }
     messages_of(&messages.iter().collect::<Vec<_>>(), alone)
 }
@@ -66,7 +66,7 @@ fn is_message(item: &Object<'_>) -> bool {
 }
 
 /// The last message, which is a person's, or all of them where the session does not have the others.
-fn messages_of(messages: &[&Object<'_>], alone: bool) -> Result<Says, Problem> {
+fn messages_of(messages: &[&Object<'_>], alone: bool) -> Result<Incoming, Problem> {
     let last = messages.last().filter(|last| last.text("role").as_deref() == Some("user"));
     let last = last.ok_or_else(|| bad("the last of it is a user's message"))?;
     let is_shown = |message: &&&Object<'_>| {
@@ -74,10 +74,10 @@ fn messages_of(messages: &[&Object<'_>], alone: bool) -> Result<Says, Problem> {
     };
     let shown: Vec<_> = messages.iter().filter(is_shown).collect();
     if !alone || shown.len() == 1 {
-        return client_message::message(parts(last)?).map(Says::Message);
+        return client_message::message(parts(last)?).map(Incoming::Message);
     }
     let all = shown.into_iter().map(|message| ui(message)).collect::<Result<Vec<_>, _>>()?;
-    client_message::ui(Json::object([("messages", all.into())])).map(Says::Message)
+    client_message::ui(Json::object([("messages", all.into())])).map(Incoming::Message)
 }
 
 /// What came before a conversation begins, as one event; none where it is nothing.

@@ -13,7 +13,7 @@ use super::super::super::verbs::submit;
 use super::super::super::{Edge, body, delivery};
 use super::super::answer::{self, Asker};
 use super::super::begin::{self, status};
-use super::super::client_message::{Says, bad};
+use super::super::client_message::{Incoming, bad};
 use super::super::follow::Lost;
 use super::super::follows;
 use super::super::live::{self, Begins, Shown};
@@ -54,12 +54,12 @@ pub(super) async fn create(
         }
     };
     let (streams, background) = (body.is_true("stream"), body.is_true("background"));
-    let says = request::input(&body, before.is_none() && body.get("conversation").is_none())?;
+    let incoming = request::input(&body, before.is_none() && body.get("conversation").is_none())?;
     drop(body);
     drop(held);
     let question = (&edge, &caller, &id, deadline);
-    let place = match says {
-        Says::Message(sent_content) => {
+    let place = match incoming {
+        Incoming::Message(sent_content) => {
             let follows = match (&before, now) {
                 // Whoever answers an older response goes on from there.
                 (Some(before), Some(now)) => {
@@ -69,7 +69,7 @@ pub(super) async fn create(
             };
             message(question, agent, (sent_content, follows), key).await?
         }
-        Says::Answers(answers) => {
+        Incoming::Answers(answers) => {
             let before = before.ok_or_else(|| bad("outputs go with previous_response_id"))?;
             answer(question, before, answers).await?
         }

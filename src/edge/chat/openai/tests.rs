@@ -8,7 +8,7 @@ use super::super::super::content::raw::Object;
 use super::super::super::content::tests::{agent, asks, user};
 use super::super::super::room::Room;
 use super::super::begin::Begun;
-use super::super::client_message::Says;
+use super::super::client_message::Incoming;
 use super::super::fold::Fold;
 use super::super::follow::Lost;
 use super::super::live::{Flow, Teller};
@@ -379,8 +379,8 @@ fn an_input_is_its_last_message_or_all_of_it() {
         ),
     ] {
         all += &match input(body, alone).unwrap() {
-            Says::Message(sent_content) => show(sent_content),
-            Says::Answers(answers) => answers
+            Incoming::Message(sent_content) => show(sent_content),
+            Incoming::Answers(answers) => answers
                 .into_iter()
                 .map(|(name, sent_content)| format!("{name}: {}", show(sent_content)))
                 .collect(),
@@ -403,11 +403,11 @@ fn an_input_is_its_last_message_or_all_of_it() {
     }
     // What a client sends along of what was there.
     let known = format!(r#"{{"input":[{said},{call},{answered},{said}]}}"#);
-    assert!(matches!(input(&known, false), Ok(Says::Message(_))));
+    assert!(matches!(input(&known, false), Ok(Incoming::Message(_))));
     let request = r#"{"type":"mcp_approval_request","id":"q","name":"f","arguments":"{}"}"#;
     let allowed = r#"{"type":"mcp_approval_response","approval_request_id":"q","approve":true}"#;
     let known = format!(r#"{{"input":[{said},{request},{allowed},{said}]}}"#);
-    assert!(matches!(input(&known, false), Ok(Says::Message(_))));
+    assert!(matches!(input(&known, false), Ok(Incoming::Message(_))));
     for body in [
         "{",
         r#"{"input":7}"#,

@@ -24,7 +24,7 @@ pub fn check(
             (Outcome::Ok(_), Call::Input { when_busy: WhenBusy::Interrupt, .. })
             | (Outcome::Ok(_), Call::Cancel { .. }) => count("interrupts", 1),
             (Outcome::Ok(_), Call::Input { .. }) => count("ok inputs", 1),
-            (Outcome::Ok(_), Call::Say { .. }) => count("ok says", 1),
+            (Outcome::Ok(_), Call::Report { .. }) => count("ok says", 1),
             (Outcome::Ok(Answer::Claimed { taken: Some(_) }), _) => count("claims", 1),
             (Outcome::Ok(_), Call::Read { .. } | Call::Tail) => count("ok reads", 1),
             (Outcome::Unknown, _) => count("unknown outcomes", 1),

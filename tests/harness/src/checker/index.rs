@@ -70,7 +70,7 @@ pub enum Key<'h> {
     None,
     Producer(&'h Producer),
     Input(&'h str),
-    Say {
+    Report {
         turn: &'h str,
         epoch: u64,
         seq: u64,
@@ -206,8 +206,8 @@ impl<'h> Index<'h> {
                 Call::Input { input, value, .. } => {
                     (std::slice::from_ref(value), None, Key::Input(input))
                 }
-                Call::Say { turn, epoch, seq: Some(seq), values, .. } if !values.is_empty() => {
-                    let key = Key::Say { turn, epoch: *epoch, seq: *seq };
+                Call::Report { turn, epoch, seq: Some(seq), values, .. } if !values.is_empty() => {
+                    let key = Key::Report { turn, epoch: *epoch, seq: *seq };
                     (values.as_slice(), None, key)
                 }
                 _ => continue,

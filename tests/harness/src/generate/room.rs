@@ -54,8 +54,8 @@ impl Room {
                 self.input(input, agent, value, *when_busy)
             }
             Call::Cancel { scope } => Ok(self.cancel(scope)),
-            Call::Say { turn, epoch, seq, values, then } => {
-                self.say(turn, *epoch, *seq, values, *then, rng)
+            Call::Report { turn, epoch, seq, values, then } => {
+                self.emit(turn, *epoch, *seq, values, *then, rng)
             }
             _ => Err("not in this model"),
         }
@@ -141,7 +141,7 @@ impl Room {
         Some((turn, epoch))
     }
 
-    fn say(
+    fn emit(
         &mut self,
         turn: &str,
         epoch: u64,

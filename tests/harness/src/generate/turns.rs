@@ -205,7 +205,7 @@ impl World {
         };
         let word = |part| format!("{turn} {epoch}/{}/{part}", seq.unwrap_or_default());
         let values = (0..words).map(word).collect();
-        (Some(room), Call::Say { turn, epoch, seq, values, then })
+        (Some(room), Call::Report { turn, epoch, seq, values, then })
     }
 
     fn effect(&mut self, flight: usize) {
@@ -244,11 +244,11 @@ impl World {
                         *lease = Some((room, taken.turn.clone(), taken.epoch, 0));
                     }
                     (Answer::OutputAccepted { over: true, .. }, lease, _)
-                    | (_, lease, Call::Say { then: Then::Release, .. }) => *lease = None,
+                    | (_, lease, Call::Report { then: Then::Release, .. }) => *lease = None,
                     (
                         Answer::OutputAccepted { .. },
                         Some((.., seq)),
-                        Call::Say { seq: Some(_), .. },
+                        Call::Report { seq: Some(_), .. },
                     ) => {
                         *seq += 1;
                     }
@@ -257,7 +257,7 @@ impl World {
                 self.log(Kind::Ok { op, answer });
             }
             Some(Err(error)) => {
-                if matches!(call, Call::Say { .. }) {
+                if matches!(call, Call::Report { .. }) {
                     this.lease = None;
                 }
                 self.log(Kind::Fail { op, error: error.to_owned() });

@@ -90,9 +90,9 @@ pub(super) fn plant(
     h.events.splice(behind..behind, [inv, done].map(|kind| Event { at, kind }));
 }
 
-pub(super) fn say(turn: &str, epoch: u64, seq: Option<u64>, value: Option<&str>) -> Call {
+pub(super) fn emit(turn: &str, epoch: u64, seq: Option<u64>, value: Option<&str>) -> Call {
     let values = value.map(str::to_owned).into_iter().collect();
-    Call::Say { turn: turn.to_owned(), epoch, seq, values, then: Then::GoOn }
+    Call::Report { turn: turn.to_owned(), epoch, seq, values, then: Then::GoOn }
 }
 
 /// The line of the outcome, the session and the call of everything that was answered with yes.

@@ -7,7 +7,7 @@ use super::super::checker::Expectations;
 use super::super::history::{Answer, Call, History, Kind, OpId, Record, Taken};
 use super::super::turn::{Fact, Scope, Then, What, WhenBusy};
 use super::choose;
-use super::turn_log::{answered, fact, pages, plant, record, rewrite, say, spots};
+use super::turn_log::{answered, emit, fact, pages, plant, record, rewrite, spots};
 
 /// An answer stands on another branch than what it answers.
 pub(super) fn other_branch(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
@@ -38,7 +38,7 @@ pub(super) fn zombie_word(h: &History, _: &Expectations, rng: &mut StdRng) -> Op
     let mut history = rewrite(h, &session, |records| {
         records.insert(at + 1, record("zombie", Fact::of_epoch(What::Output, &turn, epoch)));
     });
-    plant(&mut history, 0, &session, say(&turn, epoch, Some(99), Some("zombie")), None);
+    plant(&mut history, 0, &session, emit(&turn, epoch, Some(99), Some("zombie")), None);
     Some(history)
 }
 
@@ -101,7 +101,7 @@ pub(super) fn zombie_beat(h: &History, _: &Expectations, rng: &mut StdRng) -> Op
     let at = history.events[line.min(h.events.len() - 1)].at + 1;
     history.events[line..].iter_mut().for_each(|event| event.at += 2);
     let line = line - 1;
-    plant(&mut history, line, &session, say(&turn, epoch, None, None), Some(answer));
+    plant(&mut history, line, &session, emit(&turn, epoch, None, None), Some(answer));
     history.events[line + 1].at = at;
     history.events[line + 2].at = at;
     Some(history)
@@ -380,7 +380,7 @@ fn acked_words(h: &History) -> Vec<(String, usize)> {
     let acked: Vec<String> = answered(h)
         .into_iter()
         .flat_map(|(_, _, call, _)| match call {
-            Call::Say { values, .. } => values,
+            Call::Report { values, .. } => values,
             _ => Vec::new(),
         })
         .collect();
@@ -438,10 +438,10 @@ pub(super) fn word_elsewhere(h: &History, _: &Expectations, rng: &mut StdRng) ->
 }
 
 pub(super) fn other_places(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
-    let says = answered(h).into_iter().filter(|(.., answer)| {
+    let reports = answered(h).into_iter().filter(|(.., answer)| {
         matches!(answer, Answer::OutputAccepted { places: Some(_), duplicate: false, .. })
     });
-    let (line, session, call, answer) = choose(rng, says)?;
+    let (line, session, call, answer) = choose(rng, reports)?;
     let Answer::OutputAccepted { places: Some((first, last)), over, .. } = answer else {
         return None;
     };
@@ -459,7 +459,7 @@ pub(super) fn other_places(h: &History, _: &Expectations, rng: &mut StdRng) -> O
 
 pub(super) fn other_end(h: &History, _: &Expectations, rng: &mut StdRng) -> Option<History> {
     let done = answered(h).into_iter().filter_map(|(_, session, call, _)| match call {
-        Call::Say { turn, then: Then::Complete, .. } => Some((session, turn)),
+        Call::Report { turn, then: Then::Complete, .. } => Some((session, turn)),
         _ => None,
     });
     let (session, turn) = choose(rng, done)?;

@@ -106,7 +106,7 @@ impl Person {
         let agent = self.habit.agent.to_owned();
         let value = format!("say {} words for {input}", self.habit.words);
         let body = json!({
-            "input": input, "agent": agent, "said": { "text": value }, "when_busy": when_busy,
+            "id": input, "agent": agent, "content": { "text": value }, "when_busy": when_busy,
             "participant": format!("person-{}", self.id),
         });
         let call = Call::Input { input, agent, value, when_busy };

@@ -65,7 +65,7 @@ struct TurnLease {
     incoming: u64,
 }
 
-/// The result of a `Say`.
+/// The result of a report.
 enum Next {
     GoesOn,
     Over,
@@ -137,7 +137,7 @@ impl<T: Tape> Worker<T> {
         let request = events.iter().find(|event| is(event, "input.accepted"));
         let words =
             request.and_then(|event| event["text"].as_str()?.split(' ').nth(1)?.parse().ok());
-        let incoming = answer["spoken"].as_u64().unwrap_or(0);
+        let incoming = answer["last_input"].as_u64().unwrap_or(0);
         Some(Some(TurnLease { taken, seq: 0, word, words: words.unwrap_or(5), incoming }))
     }
 
@@ -179,8 +179,8 @@ impl<T: Tape> Worker<T> {
                 _ => Then::GoOn,
             };
             let output = match beats {
-                true => self.say(&mut lease, None, 0, Then::GoOn).await,
-                false => self.say(&mut lease, Some(count), count, then).await,
+                true => self.emit(&mut lease, None, 0, Then::GoOn).await,
+                false => self.emit(&mut lease, Some(count), count, then).await,
             };
             match output {
                 Next::GoesOn if then == Then::Release && !beats => return true,
@@ -199,7 +199,7 @@ impl<T: Tape> Worker<T> {
         for (count, then) in [(1, Then::GoOn), (0, Then::GoOn), (1, Then::Complete)] {
             self.hop();
             let numbered = (0 < count).then_some(count);
-            if let Next::Ends = self.say(&mut lease, numbered, count, then).await {
+            if let Next::Ends = self.emit(&mut lease, numbered, count, then).await {
                 return false;
             }
         }
@@ -207,7 +207,7 @@ impl<T: Tape> Worker<T> {
     }
 
     /// Sends so many words, or only a heartbeat, until there is an answer that is one.
-    async fn say(
+    async fn emit(
         &mut self,
         lease: &mut TurnLease,
         numbered: Option<usize>,
@@ -219,7 +219,7 @@ impl<T: Tape> Worker<T> {
         let word = |n: usize| format!("{turn} {n} {epoch}/{}/{then:?}/{count}", lease.seq);
         let values: Vec<String> = (lease.word..lease.word + count).map(word).collect();
         let events: Vec<Value> = values.iter().map(|value| json!({ "text": value })).collect();
-        let mut body = json!({ "epoch": epoch, "heard": lease.incoming, "events": events });
+        let mut body = json!({ "epoch": epoch, "consumed": lease.incoming, "events": events });
         if let Some(seq) = seq {
             body["seq"] = seq.into();
         }
@@ -233,8 +233,8 @@ impl<T: Tape> Worker<T> {
         loop {
             let (turn, values) = (turn.clone(), values.clone());
             let (node, url) = self.node();
-            let url = format!("{url}/v1/sessions/{session}/turns/{turn}/say");
-            let call = Call::Say { turn, epoch, seq, values, then };
+            let url = format!("{url}/v1/sessions/{session}/turns/{turn}/output");
+            let call = Call::Report { turn, epoch, seq, values, then };
             let Some(op) = self.tape.invoke(&node, &session, call).await else { return Next::Ends };
             match send(self.http.post(url).json(&body)).await {
                 Outcome::Ok(answer) => {
@@ -243,7 +243,7 @@ impl<T: Tape> Worker<T> {
                     let over = answer["over"] == true;
                     let duplicate = answer["duplicate"] == true;
                     self.tape.received(op, Ok(Answer::OutputAccepted { places, duplicate, over }));
-                    lease.incoming = place("spoken").unwrap_or(0).max(lease.incoming);
+                    lease.incoming = place("last_input").unwrap_or(0).max(lease.incoming);
                     lease.seq += u64::from(seq.is_some());
                     lease.word += count;
                     return if over { Next::Over } else { Next::GoesOn };

@@ -24,7 +24,7 @@ const NOTED = { steer: "heard:", tool: "looked it up:", answer: "was told:" };
 
 /**
  * One answer of the agent: pieces by serial, so that a piece that is taken back can be found. Where somebody
- * spoke into it, it goes on below what was said.
+ * spoke into it, it goes on below what was body.
  */
 class Answer {
   constructor(turn, agent, add) {
@@ -44,7 +44,7 @@ class Answer {
   begin() {
     this.isSplit = false;
     const line = make("li", "answer");
-    line.append(make("div", "who", this.agent), make("div", "said"), this.ending);
+    line.append(make("div", "who", this.agent), make("div", "content"), this.ending);
     this.lines.at(-1)?.classList.remove("live");
     this.lines.push(line);
     this.add(line);
@@ -56,22 +56,22 @@ class Answer {
   }
 
   draw({ line, text, mark, draft }) {
-    const said = this.lines[line].children[1];
+    const body = this.lines[line].children[1];
     if (mark) {
-      said.append(make("span", "mark", mark), BREAK);
+      body.append(make("span", "mark", mark), BREAK);
       return;
     }
     // What the agent says beside its story: odd places are what the note is about, and what it says.
     const parts = text.split(NOTE);
     parts.forEach((part, place) => {
-      if (place % 3 === 1) said.append(make("span", "mark note", `${NOTED[part]} ${parts[place + 1]}`), BREAK);
+      if (place % 3 === 1) body.append(make("span", "mark note", `${NOTED[part]} ${parts[place + 1]}`), BREAK);
       if (place % 3 !== 0 || !part) return;
       if (draft) {
-        said.append(make("span", "draft", part));
-      } else if (said.lastChild?.nodeType === Node.TEXT_NODE) {
-        said.lastChild.appendData(part);
+        body.append(make("span", "draft", part));
+      } else if (body.lastChild?.nodeType === Node.TEXT_NODE) {
+        body.lastChild.appendData(part);
       } else {
-        said.append(part);
+        body.append(part);
       }
     });
   }
@@ -168,7 +168,7 @@ export class Talk {
     const who = make("div", "who", kind === "person" ? `${sender(event)} instead of the agent` : sender(event));
     const receipt = make("span", "receipt");
     who.append(receipt);
-    line.append(who, make("div", "said", payload(event)));
+    line.append(who, make("div", "content", payload(event)));
     if (event.input) this.inputs.set(event.input, receipt);
     if (event.turn && !this.asked.has(event.turn)) this.asked.set(event.turn, payload(event));
     this.add(line);
@@ -183,7 +183,7 @@ export class Talk {
   question(event, text = payload(event)) {
     const line = make("li", "question");
     const row = make("div", "row");
-    line.append(make("div", "said", text), row);
+    line.append(make("div", "content", text), row);
     const answer = async (yes) => {
       for (const button of row.querySelectorAll("button")) button.disabled = true;
       try {
@@ -228,8 +228,8 @@ export class Talk {
         break;
       }
       case "turn.output": {
-        const said = this.answer(event.turn, event.agent);
-        said.say({ serial: event.serial, text: payload(event), draft: event.visibility === "internal" });
+        const body = this.answer(event.turn, event.agent);
+        body.say({ serial: event.serial, text: payload(event), draft: event.visibility === "internal" });
         break;
       }
       case "step.rewound": answer?.rewind(event.from, event.to); break;

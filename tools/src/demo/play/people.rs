@@ -20,7 +20,7 @@ pub(super) async fn refresh(stage: &Stage) -> anyhow::Result<String> {
     let session = "refresh";
     stage.session(session, UNWATCHED_MS).await?;
     let before = stage.device(1, session, LAPTOP);
-    let turn = stage.say(session, "story", STORY, LAPTOP).await?;
+    let turn = stage.emit(session, "story", STORY, LAPTOP).await?;
     before.hears(&turn, 10).await?;
     stage.story_of(&before.record(), &turn, STORY)?;
     let had = before.record().text(&turn);
@@ -46,7 +46,7 @@ pub(super) async fn second_device(stage: &Stage) -> anyhow::Result<String> {
     let session = "two-devices";
     stage.session(session, UNWATCHED_MS).await?;
     let laptop = stage.device(1, session, LAPTOP);
-    let turn = stage.say(session, "story", STORY, LAPTOP).await?;
+    let turn = stage.emit(session, "story", STORY, LAPTOP).await?;
     laptop.hears(&turn, 5).await?;
     let phone = stage.device(2, session, PHONE);
     let opened = Instant::now();
@@ -90,7 +90,7 @@ pub(super) async fn stop(stage: &Stage) -> anyhow::Result<String> {
     let session = "stop";
     stage.session(session, UNWATCHED_MS).await?;
     let (laptop, phone) = (stage.device(1, session, LAPTOP), stage.device(2, session, PHONE));
-    let turn = stage.say(session, "story", STORY, LAPTOP).await?;
+    let turn = stage.emit(session, "story", STORY, LAPTOP).await?;
     laptop.hears(&turn, 10).await?;
     let body = json!({ "turn": turn, "participant": PHONE.participant, "device": PHONE.device,
         "role": PHONE.role, "reason": "enough" });
@@ -106,7 +106,7 @@ pub(super) async fn stop(stage: &Stage) -> anyhow::Result<String> {
     ensure!(serial == other, "they stopped at {serial} and {other}");
     ensure!(event["device"] == PHONE.device, "it does not say who stopped it: {event}");
     // The agent is free again: a second answer runs, and after the first one's end nothing of it came.
-    let next = stage.say(session, "again", STORY, LAPTOP).await?;
+    let next = stage.emit(session, "again", STORY, LAPTOP).await?;
     ensure!(next != turn, "the new message went to the old turn");
     laptop.hears(&next, 5).await?;
     phone.hears(&next, 5).await?;
@@ -133,10 +133,10 @@ pub(super) async fn steer(stage: &Stage) -> anyhow::Result<String> {
     let session = "steer";
     stage.session(session, UNWATCHED_MS).await?;
     let laptop = stage.device(1, session, LAPTOP);
-    let turn = stage.say(session, "story", STORY, LAPTOP).await?;
+    let turn = stage.emit(session, "story", STORY, LAPTOP).await?;
     laptop.hears(&turn, 10).await?;
     let content = Instant::now();
-    let same = stage.say(session, "correction", STEER, LAPTOP).await?;
+    let same = stage.emit(session, "correction", STEER, LAPTOP).await?;
     ensure!(same == turn, "the correction began a turn of its own: {same}");
     let receipt = |kind: &'static str| {
         move |record: &Record| {
@@ -169,7 +169,7 @@ pub(super) async fn question(stage: &Stage) -> anyhow::Result<String> {
     stage.session(session, UNWATCHED_MS).await?;
     let (laptop, phone) = (stage.device(1, session, LAPTOP), stage.device(2, session, PHONE));
     let request = "Ask me before you go on /ask";
-    let turn = stage.say(session, "story", request, LAPTOP).await?;
+    let turn = stage.emit(session, "story", request, LAPTOP).await?;
     let open = phone.sees("interaction.requested", |record| {
         let seen = record.in_turn("interaction.requested", &turn)?;
         Some(seen.event["interaction"].as_str()?.to_owned())
@@ -222,14 +222,14 @@ pub(super) async fn take_over(stage: &Stage) -> anyhow::Result<String> {
     stage.post(session, "control", control("take", Some("manual"))).await?;
     let taken = ada.sees("control.taken", |record| record.of("control.taken").next().map(|s| s.at));
     let taken = taken.await?;
-    stage.say(session, "question", "Where is my parcel?", LAPTOP).await?;
+    stage.emit(session, "question", "Where is my parcel?", LAPTOP).await?;
     let held = sam.sees("the question is held for sam", |record| {
         let mut found = record.of("input.accepted");
         found.find(|seen| seen.event["input"] == "question").map(|seen| seen.event.clone())
     });
     let held = held.await?;
     ensure!(held["held"] == true, "the question is not held: {held}");
-    stage.say(session, "answer", "It is on its way.", SAM).await?;
+    stage.emit(session, "answer", "It is on its way.", SAM).await?;
     let content =
         |record: &Record| record.of("person.message").next().map(|seen| seen.event.clone());
     let content = ada.sees("ada hears sam", content).await?;
@@ -257,7 +257,7 @@ pub(super) async fn nobody(stage: &Stage) -> anyhow::Result<String> {
     let session = "nobody";
     stage.session(session, 500).await?;
     let laptop = stage.device(1, session, LAPTOP);
-    let turn = stage.say(session, "story", STORY, LAPTOP).await?;
+    let turn = stage.emit(session, "story", STORY, LAPTOP).await?;
     laptop.hears(&turn, 10).await?;
     stage.count(&laptop.record());
     drop(laptop);

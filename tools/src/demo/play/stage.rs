@@ -106,14 +106,14 @@ impl Stage {
     }
 
     /// Sends an input to the agent; the name of the turn that it went to.
-    pub(super) async fn say(
+    pub(super) async fn emit(
         &self,
         session: &str,
         input: &str,
         text: &str,
         who: Who,
     ) -> anyhow::Result<String> {
-        let body = json!({ "input": input, "agent": AGENT, "said": { "text": text },
+        let body = json!({ "id": input, "agent": AGENT, "content": { "text": text },
             "participant": who.participant, "device": who.device, "role": who.role });
         let answer = self.post(session, "inputs", body).await?;
         // What is held for a person begins no turn.

@@ -20,7 +20,7 @@ pub(super) async fn leader_killed(stage: &Stage) -> anyhow::Result<String> {
     let leader = stage.leader(session).await?;
     let device = stage.device(leader, session, ADA);
     device.sees("attached", |record| record.snapshot.clone()).await?;
-    let turn = stage.say(session, "story", STORY, ADA).await?;
+    let turn = stage.emit(session, "story", STORY, ADA).await?;
     device.hears(&turn, 10).await?;
     let pid = stage.kill(leader)?;
     let killed = Instant::now();
@@ -57,7 +57,7 @@ pub(super) async fn agent_killed(stage: &Stage) -> anyhow::Result<String> {
     let session = "agent-killed";
     stage.session(session, UNWATCHED_MS).await?;
     let device = stage.device(1, session, ADA);
-    let turn = stage.say(session, "story", STORY, ADA).await?;
+    let turn = stage.emit(session, "story", STORY, ADA).await?;
     device.hears(&turn, 10).await?;
     let pid = stage.speaker(session, &turn).await?;
     stage.strike(pid, Blow::Kill)?;
@@ -90,7 +90,7 @@ pub(super) async fn agent_frozen(stage: &Stage) -> anyhow::Result<String> {
     let session = "agent-frozen";
     stage.session(session, UNWATCHED_MS).await?;
     let device = stage.device(1, session, ADA);
-    let turn = stage.say(session, "story", STORY, ADA).await?;
+    let turn = stage.emit(session, "story", STORY, ADA).await?;
     device.hears(&turn, 10).await?;
     let pid = stage.speaker(session, &turn).await?;
     stage.strike(pid, Blow::Stop)?;

@@ -73,8 +73,8 @@ fn effect(
             out.in_book(Code::A11, book, &[op.line, op.done_line], text);
         }
         let incoming = |other: &&&Op<'_>| {
-            let says = matches!(other.call, Call::Say { turn, .. } if turn == name);
-            says && is_new(other) && op.ret < other.inv
+            let is_report = matches!(other.call, Call::Report { turn, .. } if turn == name);
+            is_report && is_new(other) && op.ret < other.inv
         };
         if let Some(incoming) = story.calls.iter().find(incoming) {
             let text = format!("a worker of {name:?} was heard after the cancel");

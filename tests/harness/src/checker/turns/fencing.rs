@@ -92,7 +92,7 @@ fn claims(
         known.entry(turn).or_default().insert(*epoch, op);
     }
     for op in story.calls.iter().filter(|op| is_new(op)) {
-        let Call::Say { turn, epoch, .. } = op.call else { continue };
+        let Call::Report { turn, epoch, .. } = op.call else { continue };
         let later = known.get(turn.as_str()).and_then(|all| all.range(epoch + 1..).next());
         if let Some((other, claim)) = later
             && claim.ret < op.inv

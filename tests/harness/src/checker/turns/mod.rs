@@ -36,7 +36,8 @@ struct Story<'b, 'h> {
 /// Judges one session's turns, if its whole log is known.
 pub fn check(index: &Index<'_>, book: &Book<'_>, out: &mut Findings) {
     let asks = |op: &&Op<'_>| {
-        let turns = matches!(op.call, Call::Input { .. } | Call::Say { .. } | Call::Cancel { .. });
+        let turns =
+            matches!(op.call, Call::Input { .. } | Call::Report { .. } | Call::Cancel { .. });
         turns && op.session == book.session
     };
     let calls: Vec<_> = index.ops.iter().filter(asks).collect();

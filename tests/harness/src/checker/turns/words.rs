@@ -18,16 +18,16 @@ pub(super) fn check(index: &Index<'_>, story: &Story<'_, '_>, out: &mut Findings
     // By turn and epoch, by number.
     let mut leases: BTreeMap<(&str, u64), BTreeMap<u64, Attempts<'_, '_>>> = BTreeMap::new();
     for op in &story.calls {
-        if let Call::Say { turn, epoch, seq: Some(seq), .. } = op.call {
+        if let Call::Report { turn, epoch, seq: Some(seq), .. } = op.call {
             leases.entry((turn, *epoch)).or_default().entry(*seq).or_default().push(op);
         }
     }
-    for ((turn, epoch), says) in &leases {
+    for ((turn, epoch), reports) in &leases {
         let mut next = 0;
         let mut behind = false;
         // From the last to the first: what comes before something that was taken was taken.
-        for (seq, attempts) in says.iter().rev() {
-            let Call::Say { values, .. } = attempts[0].call else { continue };
+        for (seq, attempts) in reports.iter().rev() {
+            let Call::Report { values, .. } = attempts[0].call else { continue };
             behind |= attempts.iter().any(|op| op.answer().is_some());
             for value in values {
                 let there = index.value(value).is_some_and(|id| book.place.contains_key(&id));
@@ -39,8 +39,8 @@ pub(super) fn check(index: &Index<'_>, story: &Story<'_, '_>, out: &mut Findings
             }
             answers(index, story, attempts, out);
         }
-        for (seq, attempts) in says {
-            let Call::Say { values, .. } = attempts[0].call else { continue };
+        for (seq, attempts) in reports {
+            let Call::Report { values, .. } = attempts[0].call else { continue };
             for value in values {
                 let place = index.value(value).and_then(|id| book.place.get(&id));
                 let Some(&place) = place else { continue };
@@ -57,7 +57,7 @@ pub(super) fn check(index: &Index<'_>, story: &Story<'_, '_>, out: &mut Findings
     for received in story.received().filter(|received| received.fact.what == What::Output) {
         let Some(write) = index.writer[received.value] else { continue };
         let fits = match index.writes[write].key {
-            Key::Say { turn, epoch, .. } => {
+            Key::Report { turn, epoch, .. } => {
                 turn == received.fact.turn && Some(epoch) == received.fact.epoch
             }
             _ => false,
@@ -74,7 +74,7 @@ fn answers(index: &Index<'_>, story: &Story<'_, '_>, attempts: &[&Op<'_>], out: 
     let book = story.book;
     let mut known: Option<((u64, u64), usize)> = None;
     for op in attempts {
-        let (Call::Say { turn, values, then, .. }, Some(Answer::OutputAccepted { places, .. })) =
+        let (Call::Report { turn, values, then, .. }, Some(Answer::OutputAccepted { places, .. })) =
             (op.call, op.answer())
         else {
             continue;

@@ -1,4 +1,4 @@
-//! The `Say`s of one epoch on a link: which one comes next, and the outcome of the others (S11).
+//! The reports of one epoch on a link: which one comes next, and the outcome of the others (S11).
 //!
 //! An acknowledgement means that the output is in the log. So one that was refused is not acknowledged when
 //! it is sent again, but tried again; and one that is sent twice at once waits for its own outcome.
@@ -6,11 +6,11 @@
 use std::collections::BTreeSet;
 
 use crate::limits::LINK_REFUSED;
-use crate::session::{Refusal, Say};
+use crate::session::{Refusal, TurnReport};
 
-/// Counts `Say`s by their seqs, from 0.
+/// Counts reports by their seqs, from 0.
 #[derive(Debug, Default)]
-pub(super) struct Says {
+pub(super) struct Reports {
     /// The seq that comes next.
     next: u64,
     /// Of those below, nothing is under way.
@@ -21,7 +21,7 @@ pub(super) struct Says {
     forgotten: u64,
 }
 
-/// What a `Say` is to the others of its turn.
+/// What a report is to the others of its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     /// It comes next, or has no seq; it is counted.
@@ -39,10 +39,10 @@ pub(super) enum Order {
     },
 }
 
-impl Says {
+impl Reports {
     /// Returns what this one is.
-    pub(super) fn place(&mut self, say: &Say) -> Order {
-        let Some(seq) = say.output.as_ref().map(|output| output.seq) else { return Order::Next };
+    pub(super) fn place(&mut self, report: &TurnReport) -> Order {
+        let Some(seq) = report.output.as_ref().map(|output| output.seq) else { return Order::Next };
         match seq {
             _ if seq == self.next => {
                 self.next += 1;
@@ -57,8 +57,8 @@ impl Says {
     }
 
     /// The last one that came next is looked at again.
-    pub(super) fn take_back(&mut self, say: &Say) {
-        self.next -= u64::from(say.output.is_some());
+    pub(super) fn take_back(&mut self, report: &TurnReport) {
+        self.next -= u64::from(report.output.is_some());
     }
 
     /// The outcome of all that were sent is known.
@@ -99,41 +99,44 @@ mod tests {
     use crate::ids::{TurnEpoch, TurnId};
     use crate::session::TurnOutput;
 
-    fn say(seq: u64) -> Say {
+    fn emit(seq: u64) -> TurnReport {
         let output = Some(TurnOutput { seq, ..TurnOutput::default() });
-        Say { output, ..Say::new(TurnId::parse("t").unwrap(), TurnEpoch(1)) }
+        TurnReport { output, ..TurnReport::new(TurnId::parse("t").unwrap(), TurnEpoch(1)) }
     }
 
     #[test]
     fn only_what_was_taken_is_said_to_be() {
-        let mut says = Says::default();
-        assert_eq!(says.place(&Say::new(TurnId::parse("t").unwrap(), TurnEpoch(1))), Order::Next);
-        assert_eq!(says.place(&say(1)), Order::Gap { expected: 0 });
-        assert_eq!(says.place(&say(0)), Order::Next);
-        assert_eq!(says.place(&say(0)), Order::UnderWay);
-        assert_eq!(says.place(&say(1)), Order::Next);
-        says.take_back(&say(1));
-        says.took(0);
-        says.decide();
-        assert_eq!(says.place(&say(0)), Order::Taken);
-        assert_eq!(says.place(&say(1)), Order::Next);
-        says.refused(1);
-        says.decide();
-        assert_eq!(says.place(&say(1)), Order::Refused);
-        says.took(1);
-        assert_eq!(says.place(&say(1)), Order::Taken);
+        let mut reports = Reports::default();
+        assert_eq!(
+            reports.place(&TurnReport::new(TurnId::parse("t").unwrap(), TurnEpoch(1))),
+            Order::Next
+        );
+        assert_eq!(reports.place(&emit(1)), Order::Gap { expected: 0 });
+        assert_eq!(reports.place(&emit(0)), Order::Next);
+        assert_eq!(reports.place(&emit(0)), Order::UnderWay);
+        assert_eq!(reports.place(&emit(1)), Order::Next);
+        reports.take_back(&emit(1));
+        reports.took(0);
+        reports.decide();
+        assert_eq!(reports.place(&emit(0)), Order::Taken);
+        assert_eq!(reports.place(&emit(1)), Order::Next);
+        reports.refused(1);
+        reports.decide();
+        assert_eq!(reports.place(&emit(1)), Order::Refused);
+        reports.took(1);
+        assert_eq!(reports.place(&emit(1)), Order::Taken);
     }
 
     #[test]
     fn refusals_are_remembered_in_bounds_and_what_is_forgotten_is_not_said_to_be_taken() {
-        let mut says = Says::default();
+        let mut reports = Reports::default();
         for seq in 0..=LINK_REFUSED as u64 {
-            assert_eq!(says.place(&say(seq)), Order::Next);
-            says.refused(seq);
-            says.decide();
+            assert_eq!(reports.place(&emit(seq)), Order::Next);
+            reports.refused(seq);
+            reports.decide();
         }
-        assert_eq!(says.refused.len(), LINK_REFUSED);
-        assert_eq!(says.place(&say(0)), Order::Forgotten);
-        assert_eq!(says.place(&say(1)), Order::Refused);
+        assert_eq!(reports.refused.len(), LINK_REFUSED);
+        assert_eq!(reports.place(&emit(0)), Order::Forgotten);
+        assert_eq!(reports.place(&emit(1)), Order::Refused);
     }
 }
