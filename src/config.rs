@@ -64,7 +64,7 @@ pub struct ServeConfig {
     pub election_min_ms: u64,
     /// Most silence after which it does, in milliseconds.
     pub election_max_ms: u64,
-    /// Entries that a group applies between two checkpoints; half as many are kept behind one.
+    /// Entries that a group applies between two checkpoints; half as many are kept before one.
     pub checkpoint_entries: u64,
     /// How long a long poll waits that does not set it itself, in milliseconds; 0 to
     /// [`limits::POLL_MS_MAX`].

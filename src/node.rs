@@ -349,7 +349,7 @@ fn register(metrics: &Metrics, journal: &Journal, runtime: &Arc<Runtime>) {
     let ephemerals = &runtime.ephemerals;
     let (sent, dropped) = (ephemerals.sent.clone(), ephemerals.dropped.clone());
     metrics.register(|registry| {
-        registry.register("ephemeral", "Messages that are not kept, said at this node", sent);
+        registry.register("ephemeral", "Messages that are not kept, sent at this node", sent);
         registry.register("ephemeral_dropped", "Of those, found no room at this node", dropped);
     });
     let held = Box::new(HeldByTenants(Arc::downgrade(runtime)));

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 struct Follower {
     place: String,
     sessions: BTreeMap<String, u64>,
-    told: usize,
+    taken: usize,
     resets: usize,
 }
 
@@ -45,7 +45,7 @@ impl Follower {
         }
         for change in page["changes"].as_array().expect("changes") {
             let name = change["session"].as_str().expect("a name").to_owned();
-            self.told += 1;
+            self.taken += 1;
             if change["deleted"] == true {
                 self.sessions.remove(&name);
             } else {
@@ -113,15 +113,15 @@ async fn each_session_is_told_as_it_is_across_restarts() {
     slow.catch_up(&node.url, "&limit=1").await;
     assert_eq!(slow.sessions, one.sessions);
     // Nothing is told again where nothing happens; what happens is, once for all of it.
-    let told = one.told;
+    let taken = one.taken;
     one.catch_up(&node.url, "").await;
-    assert_eq!(one.told, told);
+    assert_eq!(one.taken, taken);
     for words in ["two", "three"] {
         append(&node.url, "c", words).await;
     }
     delete(&node.url, "d").await;
     one.catch_up(&node.url, "").await;
-    assert_eq!((&one.sessions, one.told), (&have(&[("a", 1), ("c", 3)]), told + 2));
+    assert_eq!((&one.sessions, one.taken), (&have(&[("a", 1), ("c", 3)]), taken + 2));
 
     // A place outlives the process; the names of what is deleted do, too.
     append(&node.url, "a", "two").await;
@@ -136,7 +136,7 @@ async fn each_session_is_told_as_it_is_across_restarts() {
     // Who waits is told as it happens; who begins now, what happens from now on.
     let mut late = Follower { place: "now".into(), ..Follower::default() };
     late.catch_up(&node.url, "").await;
-    assert_eq!(late.told, 0);
+    assert_eq!(late.taken, 0);
     tokio::join!(late.step(&node.url, "&wait_ms=30000"), create(&node.url, "e"));
     assert_eq!(late.sessions, have(&[("e", 0)]));
     for place in ["x", "AQ", "AQEB____________"] {
@@ -165,11 +165,11 @@ async fn a_stream_of_changes_goes_on_where_its_reader_was() {
     tokio::join!(one.stream(&node.url, &wanted), reports);
     assert_eq!(one.resets, 0);
     // An EventSource never comes back from a refusal: a place that is none is all anew.
-    let told = one.told;
+    let taken = one.taken;
     one.place = "none".into();
     one.stream(&node.url, &wanted).await;
     assert_eq!(one.resets, 1);
-    assert!(told + 2 <= one.told, "all is told anew, what was deleted perhaps too");
+    assert!(taken + 2 <= one.taken, "all comes anew, what was deleted perhaps too");
     let bad = client().get(format!("{url}/v1/changes?live=sse&wait_ms=1")).send().await;
     assert_eq!(bad.expect("an answer").status(), 400);
 }

@@ -286,7 +286,7 @@ async fn what_was_refused_is_never_acknowledged_when_it_is_said_again() {
     }
     worker.emit(&key, 0, &many, Then::GoOn).await;
     assert_eq!(worker.refused().await.code, "too_many_events");
-    // What is behind it goes on, also where it is said again at the same time, and it may be put right.
+    // What comes after it goes on, also where it is sent again at the same time, and it may be put right.
     worker.emit(&key, 1, &["one"], Then::GoOn).await;
     worker.emit(&key, 0, &many, Then::GoOn).await;
     assert_eq!(worker.ack().await.seq, 1);

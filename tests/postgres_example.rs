@@ -95,7 +95,7 @@ impl Postgres {
 }
 
 /// The same as the service has it.
-async fn told(node: &TestNode, sessions: &[&str]) -> Value {
+async fn expected(node: &TestNode, sessions: &[&str]) -> Value {
     let mut rows = Vec::new();
     for session in sessions {
         let url = format!("{}/v1/sessions/{session}/messages", node.url);
@@ -137,7 +137,7 @@ async fn a_table_follows_the_messages_of_all_sessions() {
         talk(&node, session, "t1", "hello").await;
     }
     let same = async |node: &TestNode, sessions: &[&str]| {
-        let wanted = told(node, sessions).await;
+        let wanted = expected(node, sessions).await;
         eventually("the table is as the sessions are", async || {
             postgres.table().is_some_and(|table| table == wanted)
         })

@@ -162,7 +162,7 @@ async fn an_answer_in_a_coding_that_nobody_asked_for_says_so() {
     )];
     let (received, all, requests) = end_of("openai", SCRIPT, "").await;
     assert_eq!(requests, 1, "{received:?}");
-    let reason = "the endpoint answered in gzip, which nobody asked for";
+    let reason = "the endpoint answered in gzip, which was not requested";
     assert_eq!(all.last().expect("one")["reason"], reason);
 }
 

@@ -153,7 +153,7 @@ async fn a_worker_that_lives_and_gets_nowhere_is_told_loses_its_step_and_is_repl
     first.about(&turn, step).await;
     first.typed("ack").await;
     first.live(|received| received["what"] == "fenced").await.expect("the connection stays");
-    let received = first.received.iter().filter(|frame| frame["type"] == "told");
+    let received = first.received.iter().filter(|frame| frame["type"] == "signal");
     let received: Vec<_> = received.map(|frame| frame["what"].as_str().expect("a name")).collect();
     assert_eq!(received, ["stalled", "cancel_step"]);
     let mut second = Client::work(&node, "second").await;

@@ -35,7 +35,7 @@ mod tests {
         assert_eq!(guarded("good", async { 1 }, || 2).await, 1);
         let bad = async {
             tokio::task::yield_now().await;
-            panic!("it fails, as it was told")
+            panic!("it fails, as it should")
         };
         assert_eq!(guarded("bad", bad, || 2).await, 2);
     }

@@ -59,13 +59,13 @@ pub struct Refusals {
 impl Refusals {
     /// Notes the refusal that `by` reports; whether that is news.
     pub(crate) fn note(&mut self, by: NodeId, reason: &str) -> bool {
-        let said = if reason.starts_with(REMOVED) { &mut self.removed } else { &mut self.data };
-        said.insert(by, reason.into()).as_deref() != Some(reason)
+        let claims = if reason.starts_with(REMOVED) { &mut self.removed } else { &mut self.data };
+        claims.insert(by, reason.into()).as_deref() != Some(reason)
     }
 
     /// Notes that `by` lets this node in: its refusals are withdrawn.
     pub(crate) fn forget(&mut self, by: NodeId) -> bool {
-        let forgotten = [&mut self.data, &mut self.removed].map(|said| said.remove(&by));
+        let forgotten = [&mut self.data, &mut self.removed].map(|claims| claims.remove(&by));
         forgotten.iter().any(Option::is_some)
     }
 
@@ -79,10 +79,10 @@ impl Refusals {
     /// was removed. While some group still counts on it, that group has two more members that let it in.
     pub fn outcast(&self, local: NodeId, members: &BTreeSet<NodeId>) -> Option<String> {
         let others = members.iter().filter(|node| **node != local).count();
-        let by = |said: &BTreeMap<NodeId, String>, enough: usize| {
-            let mut said = said.iter().filter(|(node, _)| members.contains(node));
-            let (first, reason) = said.next()?;
-            let count = 1 + said.count();
+        let by = |claims: &BTreeMap<NodeId, String>, enough: usize| {
+            let mut claims = claims.iter().filter(|(node, _)| members.contains(node));
+            let (first, reason) = claims.next()?;
+            let count = 1 + claims.count();
             (enough <= count).then(|| format!("node {first} refuses this node: {reason}"))
         };
         let no_majority = members.len() - members.len() / 2;

@@ -203,7 +203,7 @@ impl Live {
         self.producers.check(self.log.tail, self.clock)?;
         must(
             self.files.holds(self.log.first, self.log.tail),
-            "files are bounded, and what is said of them fits",
+            "files are bounded, and what describes them fits",
         )?;
         if self.is_closed() {
             must(self.work.turns.is_empty(), "a closed session has no turns")?;
@@ -370,7 +370,7 @@ impl Work {
         must(claimed.into_iter().all(fenced), "who makes a call has an epoch, and it is open")?;
         let waits = |turn: &&Turn| turn.stage == Stage::Asking;
         let asks = self.turns.iter().filter(waits).all(|turn| self.asks(&turn.id));
-        must(asks, "a turn that waits for people has asked them")
+        must(asks, "a turn that waits for people has questions")
     }
 }
 
@@ -398,8 +398,8 @@ impl Turn {
         let known = self.tools.iter().all(|begun| begun.epoch <= lease.epoch);
         must(known, "no call is of a worker that is still to come")?;
         must(stands(lease.mark.unwrap_or_default()), "a mark is before output of the turn")?;
-        must(lease.given <= self.last_input, "a worker was given what was spoken")?;
-        let newer = self.spoke.is_none_or(|spoke| spoke.epoch < lease.epoch);
+        must(lease.given <= self.last_input, "a worker was given inputs that exist")?;
+        let newer = self.emitted.is_none_or(|emitted| emitted.epoch < lease.epoch);
         must(newer, "a worker's epoch is greater than the one's before")
     }
 }

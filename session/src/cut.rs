@@ -73,8 +73,8 @@ impl Inherited {
         let inputs = known.skip(spare).map(|known| {
             // What came later is nothing that the fork has.
             let ended = known.ended.filter(|ended| *ended <= at);
-            let spoke = known.spoke.filter(|_| ended.is_some());
-            Known { pending: false, ended, spoke, ..known.clone() }
+            let emitted = known.emitted.filter(|_| ended.is_some());
+            Known { pending: false, ended, emitted, ..known.clone() }
         });
         Inherited {
             inputs: inputs.collect(),

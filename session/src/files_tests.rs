@@ -31,21 +31,21 @@ fn begin_of(letter: char, size: usize) -> BeginFile {
 }
 
 fn begin(letter: char, size: usize) -> Command {
-    asked(FileRequest::Begin(begin_of(letter, size)))
+    request_of(FileRequest::Begin(begin_of(letter, size)))
 }
 
-fn asked(request: FileRequest) -> Command {
+fn request_of(request: FileRequest) -> Command {
     Command::File(Box::new(request))
 }
 
 /// The name alone: see [`aimed`].
 fn drop_of(letter: char) -> Command {
-    asked(FileRequest::Drop { file: file(letter), number: 0, sha256: [0; 32] })
+    request_of(FileRequest::Drop { file: file(letter), number: 0, sha256: [0; 32] })
 }
 
 fn put(letter: char, offset: u64, bytes: &[u8]) -> Command {
     let bytes = Bytes::copy_from_slice(bytes);
-    asked(FileRequest::Put(Piece { file: file(letter), sha256: [0; 32], offset, bytes }))
+    request_of(FileRequest::Put(Piece { file: file(letter), sha256: [0; 32], offset, bytes }))
 }
 
 /// The same for the file that has the name now.
@@ -161,7 +161,7 @@ fn what_cannot_be_a_file_is_refused() {
     let changed = |change: fn(&mut BeginFile)| {
         let mut begin = begin_of('a', 10);
         change(&mut begin);
-        asked(FileRequest::Begin(begin))
+        request_of(FileRequest::Begin(begin))
     };
     for (command, code) in [
         (changed(|begin| begin.size = 0), "bad_file"),
@@ -401,7 +401,7 @@ fn names_of_files_that_never_come_take_little() {
     let id = |at: usize| FileId::parse(&format!("file_{at:020}")).unwrap();
     for (at, cited) in [(0, false), (2 * limits::FILES_AHEAD - 1, true)] {
         let begin = BeginFile { id: id(at), ..begin_of('a', 100) };
-        script.ok([asked(FileRequest::Begin(begin))]);
+        script.ok([request_of(FileRequest::Begin(begin))]);
         assert_eq!(script.session.files().last().unwrap().cited.is_some(), cited, "{at}");
     }
 }
@@ -409,7 +409,7 @@ fn names_of_files_that_never_come_take_little() {
 /// Whoever brought other bytes gives up what is not whole, and of that announcement alone.
 #[test]
 fn who_gives_up_a_file_never_takes_a_whole_one() {
-    let give_up = |number| asked(FileRequest::GiveUp { file: file('a'), number });
+    let give_up = |number| request_of(FileRequest::GiveUp { file: file('a'), number });
     let mut script = plain();
     script.ok([begin('a', 100)]);
     script.ok(whole('a', 100));

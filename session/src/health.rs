@@ -75,7 +75,7 @@ impl Health {
         }
         match &lease.phase {
             Phase::Tool(tool) => Health::Working { tool: tool.clone() },
-            _ if progress_timeout_ms < STREAMING_MS && lease.spoke => Health::Streaming,
+            _ if progress_timeout_ms < STREAMING_MS && lease.emitted => Health::Streaming,
             _ => Health::Thinking,
         }
     }

@@ -20,7 +20,7 @@ use super::outcome::{Applied, DeleteReason};
 use super::producers::{Producer, Producers};
 use super::refusal::Refusal;
 use super::standing::Standing;
-use super::work::{Interaction, Told};
+use super::work::{Interaction, ToolOutcome};
 use super::{Life, Session};
 
 /// How a session came to be here.
@@ -86,7 +86,7 @@ pub struct Carried {
     pub(crate) cancels: Vec<TurnId>,
     /// Questions that are over.
     pub(crate) interactions: Vec<Interaction>,
-    pub(crate) tool_results: Vec<Told>,
+    pub(crate) tool_results: Vec<ToolOutcome>,
     pub(crate) control_epoch: ControlEpoch,
     /// None where the session is to be another one: the keys of its calls are its own then.
     pub(crate) key_seed: Option<u128>,
@@ -378,12 +378,12 @@ impl Live {
         }
         let Inherited { inputs, open, .. } = &carried.inherited;
         let mail: usize = open.iter().map(|open| open.inputs.len()).sum();
-        let asked: usize = open.iter().map(|open| open.interactions.len()).sum();
+        let questions: usize = open.iter().map(|open| open.interactions.len()).sum();
         // One more: what is held back for a person would be a turn.
         let fits = open.len() <= limits::TURNS + 1
             && inputs.len() <= limits::INPUTS.max(limits::MAILBOX + limits::TURNS)
             && mail <= limits::MAILBOX
-            && asked <= limits::INTERACTIONS;
+            && questions <= limits::INTERACTIONS;
         if !fits {
             return Err(bad("it has more turns than a session may have"));
         }

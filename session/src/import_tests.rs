@@ -102,12 +102,12 @@ fn kept(session: &Session) -> Option<(Config, bool, Standing, Serial, Branches)>
 fn check_retries(
     was: &Play,
     copy: &Session,
-    asked: &[Command],
+    commands: &[Command],
     same_name: bool,
 ) -> Result<(), TestCaseError> {
     let open = was.session.status().map_or_else(Vec::new, |status| status.turns);
     let open: BTreeSet<_> = open.into_iter().map(|turn| turn.turn).collect();
-    for command in asked {
+    for command in commands {
         let of_open = match command {
             // Under another name the keys of calls are other ones.
             Command::Report(report)
@@ -146,7 +146,7 @@ proptest! {
         same_name in any::<bool>(),
     ) {
         let mut was = Play::new();
-        let (mut asked, mut log) = (Vec::new(), Vec::new());
+        let (mut taken, mut log) = (Vec::new(), Vec::new());
         // A turn that is over, whatever comes after it.
         let turn = [
             input("t0", "a", WhenBusy::Queue),
@@ -164,10 +164,10 @@ proptest! {
             was.wait(wait).run(command.clone()).ok();
             if was.session.incarnation() != life {
                 log.clear();
-                asked.clear();
+                taken.clear();
             }
             log.extend(was.drain());
-            asked.push(command);
+            taken.push(command);
         }
         let Some(carried) = was.session.carried() else { return Ok(()) };
         let log = readable(&was.session, &log);
@@ -196,7 +196,7 @@ proptest! {
         }
         prop_assert_eq!(copy.check(), Ok(()));
         prop_assert_eq!(&read_back(&copy), &copy);
-        check_retries(&was, &copy, &asked, same_name)?;
+        check_retries(&was, &copy, &taken, same_name)?;
 
         // The same again is the same, and nothing else may take its place.
         let stands = copy.clone();

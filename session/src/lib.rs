@@ -15,6 +15,8 @@ pub mod command;
 pub mod config;
 pub mod content_type;
 pub mod control;
+#[cfg(test)]
+mod control_tests;
 pub mod event;
 pub mod fact;
 pub mod files;

@@ -219,7 +219,7 @@ pub enum Refusal {
         at: Serial,
     },
     /// The name was given before to an input with other content or for another agent, which stays.
-    #[error("an input of this name said something else, or was for another agent")]
+    #[error("an input of this name had other content, or was for another agent")]
     InputDiffers,
     /// The name of an interaction is another turn's; nothing that came with it is taken.
     #[error("another turn has an interaction of this name")]

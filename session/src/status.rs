@@ -158,7 +158,7 @@ pub struct LeaseStatus {
     /// How long it keeps the turn unheard, in milliseconds from `last_seen_at`.
     pub lease_ms: u64,
     /// Whether it has put anything out.
-    pub spoke: bool,
+    pub emitted: bool,
     /// When something last came from it.
     pub last_seen_at: Millis,
     /// When it last made progress, or declared how long it would not.
@@ -314,7 +314,7 @@ impl From<&TurnLease> for LeaseStatus {
             worker: lease.worker.clone(),
             epoch: lease.epoch,
             lease_ms: lease.lease_ms,
-            spoke: lease.spoke,
+            emitted: lease.emitted,
             last_seen_at: lease.last_seen_at,
             progress_at: lease.progress_at,
             progress_timeout_ms: lease.progress_timeout_ms,

@@ -43,7 +43,7 @@ pub(super) struct Turn {
     pub(super) output: Outputs,
     pub(super) step: Option<Step>,
     /// The last lease that was lost: its requests are known again.
-    pub(super) spoke: Option<Spoke>,
+    pub(super) emitted: Option<LastOutput>,
     /// What the last worker left for the next; see [`limits::CHECKPOINT_BYTES`].
     pub(super) checkpoint: Option<bytes::Bytes>,
     /// What its next output goes on with.
@@ -98,13 +98,13 @@ pub(super) struct Step {
 
 /// How far a lease came that is no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Spoke {
+pub(super) struct LastOutput {
     pub(super) epoch: TurnEpoch,
     /// Its requests that had output.
     pub(super) requests: u64,
 }
 
-impl Spoke {
+impl LastOutput {
     /// Whether this request was taken.
     pub(super) fn has(self, epoch: TurnEpoch, seq: Option<u64>) -> bool {
         self.epoch == epoch && seq.is_some_and(|seq| seq < self.requests)
@@ -142,7 +142,7 @@ pub(super) struct TurnLease {
     pub(super) lease_ms: u64,
     /// Since when it has the turn, and whether it has put anything out.
     pub(super) since: Millis,
-    pub(super) spoke: bool,
+    pub(super) emitted: bool,
     /// The first output since the worker's mark, 0 where there is none yet; absent where it set no mark.
     pub(super) mark: Option<Serial>,
     /// When something last came from it.
@@ -182,7 +182,7 @@ impl Turn {
             pausing: None,
             output: Outputs::default(),
             step: None,
-            spoke: None,
+            emitted: None,
             checkpoint: None,
             message: None,
             lost: None,
@@ -195,9 +195,10 @@ impl Turn {
     }
 
     /// How far the last lease came.
-    pub(super) fn spoke(&self) -> Option<Spoke> {
-        let lease = self.lease().map(|lease| Spoke { epoch: lease.epoch, requests: lease.seq });
-        lease.or(self.spoke)
+    pub(super) fn emitted(&self) -> Option<LastOutput> {
+        let lease =
+            self.lease().map(|lease| LastOutput { epoch: lease.epoch, requests: lease.seq });
+        lease.or(self.emitted)
     }
 
     pub(super) fn lease(&self) -> Option<&TurnLease> {
@@ -288,14 +289,14 @@ impl Turn {
 
     /// Takes the worker away, where it chose to go or is to rest.
     pub(super) fn vacate(&mut self, stage: Stage) {
-        self.spoke = self.spoke();
+        self.emitted = self.emitted();
         self.stage = stage;
     }
 
     /// Takes the worker away; returns when the turn is to be given to another, which is after `wait_ms` at the
     /// earliest, or that it is enough.
     pub(super) fn lose(&mut self, cause: Cause, now: Millis, wait_ms: u64) -> Option<Millis> {
-        self.spoke = self.spoke();
+        self.emitted = self.emitted();
         self.lost = Some(cause);
         let had_ms = self.lease().map_or(0, |lease| now.since(lease.since));
         let before = if had_ms < limits::BACK_OFF_MS_MAX { self.losses } else { 0 };

@@ -1,6 +1,6 @@
 //! Secrets with which requests to endpoints are signed, so that a route can verify who calls.
 //!
-//! As Standard Webhooks 1.0 specifies: HMAC-SHA-256 over `id.timestamp.body`, in base64 behind `v1,`; one signature
+//! As Standard Webhooks 1.0 specifies: HMAC-SHA-256 over `id.timestamp.body`, in base64 after `v1,`; one signature
 //! for each secret, with a space between them, so that a secret can be changed without a gap.
 
 use std::fmt;
@@ -19,7 +19,7 @@ const BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 pub struct SigningSecret(Vec<u8>);
 
 impl SigningSecret {
-    /// Takes `text` as a secret: 24 to 64 bytes in base64, behind `whsec_` or not.
+    /// Takes `text` as a secret: 24 to 64 bytes in base64, after `whsec_` or not.
     pub fn parse(text: &str) -> Option<SigningSecret> {
         let text = text.strip_prefix(PREFIX).unwrap_or(text);
         // With padding or without.

@@ -97,7 +97,7 @@ fn signing(given: &GivenAgent) -> Result<Vec<SigningSecret>, String> {
     }
     let read = |place: &String| {
         let text = super::secret("signing_secrets", place).map_err(|why| why.to_string())?;
-        let shape = "signing_secrets are 24 to 64 bytes in base64, behind whsec_ or not";
+        let shape = "signing_secrets are 24 to 64 bytes in base64, after whsec_ or not";
         SigningSecret::parse(&text).ok_or_else(|| format!("{place}: {shape}"))
     };
     given.signing_secrets.iter().map(read).collect()

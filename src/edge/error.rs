@@ -54,7 +54,7 @@ kinds! {
     STREAM_SEQ_TOO_LONG 400 "stream_seq_too_long" "The value of Stream-Seq is too long" [StreamSeqTooLong]
     BAD_IMPORT 400 "bad_import" "What is imported is no session" [BadImport]
     FORK_OFFSET_OUT_OF_RANGE 400 "fork_offset_out_of_range" "The log cannot be forked beyond its end" [ForkOffsetOutOfRange]
-    BAD_QUESTION 400 "bad_question" "The question cannot be asked so"
+    BAD_QUESTION 400 "bad_question" "The question has not the shape of its kind"
     BAD_ANSWER 400 "bad_answer" "The answer does not fit its question"
     BAD_FILE 400 "bad_file" "The file cannot be kept" [BadFile]
     EPOCH_MUST_START_AT_ZERO 400 "epoch_must_start_at_zero" "A new producer epoch begins with seq 0" [EpochMustStartAtZero]

@@ -14,7 +14,7 @@ use super::error::{self, Problem};
 use super::room::{self, Hold};
 use crate::limits;
 
-/// How long an answer waits at most for its client to be told that the body may come.
+/// How long an answer waits at most for its client to learn that the body may come.
 const INVITATION: Duration = Duration::from_millis(50);
 
 /// The problem of a line that is too long: its bytes so far, and the limit.

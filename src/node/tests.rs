@@ -61,7 +61,7 @@ async fn create(node: &Node, name: &str) {
 }
 
 async fn append(node: &Node, name: &str) -> Serial {
-    let events = vec![NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"said") }];
+    let events = vec![NewEvent { format: Format::TEXT, payload: Bytes::from_static(b"word") }];
     let append = Command::Append(Append { events, ..Append::default() });
     node.runtime.sessions.submit(&id(name), append, Instant::now() + LONG).await.unwrap().tail
 }
@@ -94,9 +94,9 @@ async fn the_less_space_there_is_the_less_is_taken_and_what_ends_or_makes_room_a
     create(&node, "s").await;
     append(&node, "s").await;
     let input = |name: &str| {
-        let (turn, said) = (TurnId::parse(name).unwrap(), words("go"));
+        let (turn, content) = (TurnId::parse(name).unwrap(), words("go"));
         let agent = AgentName::parse("a").unwrap();
-        Command::Input(Box::new(Input::new(turn, agent, said)))
+        Command::Input(Box::new(Input::new(turn, agent, content)))
     };
     let by = || Instant::now() + LONG;
     sessions.submit(&s, input("t"), by()).await.unwrap();
@@ -111,11 +111,11 @@ async fn the_less_space_there_is_the_less_is_taken_and_what_ends_or_makes_room_a
     sessions.submit(&s, Command::Claim(Box::new(claim)), by()).await.unwrap();
     let mut seq = 0;
     let mut emit = || {
-        let said = TurnOutput { seq, events: vec![words("word")], ..TurnOutput::default() };
+        let output = TurnOutput { seq, events: vec![words("word")], ..TurnOutput::default() };
         seq += 1;
         let turn = TurnId::parse("t").unwrap();
         Command::Report(Box::new(TurnReport {
-            output: Some(said),
+            output: Some(output),
             ..TurnReport::new(turn, TurnEpoch(1))
         }))
     };

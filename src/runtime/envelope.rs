@@ -78,7 +78,7 @@ pub(super) fn within(bounds: &Bounds, command: Bytes) -> Bytes {
 
 /// A command as it is to be applied.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Asked {
+pub(super) struct Request {
     pub(super) key: Option<CommandKey>,
     pub(super) bounds: Bounds,
     pub(super) command: Command,
@@ -108,13 +108,13 @@ fn bounds_of(bytes: &[u8]) -> Option<(Bounds, &[u8])> {
 }
 
 /// A command, with its key and its bounds where it has them.
-pub(super) fn parse(bytes: &[u8]) -> Result<Asked, BadEnvelope> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Request, BadEnvelope> {
     let short = || BadEnvelope("it is cut short".into());
     let (key, bytes) = key_of(bytes).ok_or_else(short)?;
     let (bounds, bytes) = bounds_of(bytes).ok_or_else(short)?;
     let command =
         codec::decode(COMMAND_VERSION, bytes).map_err(|error| BadEnvelope(error.to_string()))?;
-    Ok(Asked { key, bounds, command })
+    Ok(Request { key, bounds, command })
 }
 
 pub(super) fn encode(ticket: Ticket, id: &SessionId, command: &[u8]) -> Bytes {
@@ -150,8 +150,8 @@ mod tests {
     use crate::session::Append;
     use crate::session::command::Class;
 
-    fn request(key: Option<CommandKey>, bounds: Bounds) -> Asked {
-        Asked { key, bounds, command: Command::Tick }
+    fn request(key: Option<CommandKey>, bounds: Bounds) -> Request {
+        Request { key, bounds, command: Command::Tick }
     }
 
     #[test]

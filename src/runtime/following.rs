@@ -130,19 +130,19 @@ impl Sessions {
         all.place.shards.resize(groups as usize, ShardPlace::default());
         // Each has its share, so that none waits for another that is busy.
         let share = limit.div_ceil(groups as usize);
-        let asked = (1..=groups).zip(&all.place.shards);
-        let asked = asked
+        let requests = (1..=groups).zip(&all.place.shards);
+        let requests = requests
             .map(|(shard, place)| self.changed_in((shard, grant), tenant, place, share, deadline));
-        let told: Result<Vec<_>, _> = join_all(asked).await.into_iter().collect();
-        let told = told?;
-        if told.iter().any(|told| told.reset) {
+        let found: Result<Vec<_>, _> = join_all(requests).await.into_iter().collect();
+        let found = found?;
+        if found.iter().any(|found| found.reset) {
             // A client that forgets everything gets everything.
             return Ok(Changes { more: true, reset: true, ..Changes::default() });
         }
-        for (place, told) in all.place.shards.iter_mut().zip(told) {
-            *place = told.place;
-            all.changes.extend(told.changes);
-            all.more |= told.more;
+        for (place, found) in all.place.shards.iter_mut().zip(found) {
+            *place = found.place;
+            all.changes.extend(found.changes);
+            all.more |= found.more;
         }
         Ok(all)
     }
@@ -195,16 +195,16 @@ impl Sessions {
         let shard = self.shards.get(GroupId(number)).ok_or_else(none)?;
         self.directory.linearize(&group, deadline).await?;
         let settled = group.settled_next();
-        let mut told = ShardChanges::default();
+        let mut found = ShardChanges::default();
         let mut place = place.clone();
         if place.since == NOW {
-            told.place = ShardPlace { since: settled, scan: None };
-            return Ok(told);
+            found.place = ShardPlace { since: settled, scan: None };
+            return Ok(found);
         }
         let beyond = |upto: u64| settled < upto;
         if beyond(place.since) || place.scan.as_ref().is_some_and(|scan| beyond(scan.upto)) {
             // It was made by another cluster, or by this one before its data was lost.
-            (place, told.reset) = (ShardPlace::default(), true);
+            (place, found.reset) = (ShardPlace::default(), true);
         }
         let is_shown = |id: &SessionId| {
             id.is_of(tenant) && !id.is_reserved() && grant.is_none_or(|grant| grant.is_for(id))
@@ -227,11 +227,11 @@ impl Sessions {
                     closed: status.closed,
                     standing: status.standing,
                 });
-                told.changes.push(Changed { id, incarnation, now });
+                found.changes.push(Changed { id, incarnation, now });
             }
-            told.more = reached < settled;
-            told.place = ShardPlace { since: reached, scan: None };
-            return Ok(told);
+            found.more = reached < settled;
+            found.place = ShardPlace { since: reached, scan: None };
+            return Ok(found);
         }
         let scan = match place.scan {
             Some(scan) => scan,
@@ -242,7 +242,7 @@ impl Sessions {
         let flushed = timeout_at(deadline, shard.flush()).await;
         let late = |_| Unavailable::NoQuorum("the store did not take the heads in time".into());
         flushed.map_err(late)?.map_err(broken)?;
-        self.scan(number, (tenant, grant), (place.since, scan), limit, told).await
+        self.scan(number, (tenant, grant), (place.since, scan), limit, found).await
     }
 
     /// Goes on reading heads, of those names alone that the grant is for: the last one goes to its owner.
@@ -252,7 +252,7 @@ impl Sessions {
         (tenant, grant): (Option<&TenantName>, Option<&Grant>),
         (since, scan): (u64, Scan),
         limit: usize,
-        mut told: ShardChanges,
+        mut found: ShardChanges,
     ) -> Result<ShardChanges, Unavailable> {
         let mut beginnings =
             grant.map_or(vec![(String::new(), false)], |grant| grant.beginnings(""));
@@ -286,13 +286,13 @@ impl Sessions {
         let broken = || Unavailable::NoQuorum("the store of this node fails".into());
         let read = blocking::off_thread(read).await.map_err(|_| broken())?;
         let (changes, last) = read.map_err(|_| broken())?;
-        told.changes = changes;
-        told.more = last.is_some();
-        told.place = match last {
+        found.changes = changes;
+        found.more = last.is_some();
+        found.place = match last {
             Some(after) => ShardPlace { since, scan: Some(Scan { after, ..scan }) },
             None => ShardPlace { since: scan.upto, scan: None },
         };
-        Ok(told)
+        Ok(found)
     }
 }
 

@@ -158,7 +158,7 @@ mod tests {
     fn a_leader_before_that_does_not_answer_the_next_one_is_gone_until_it_does() {
         let mut gone = after(Lead::Other(OTHER), GONE_LOOKS - 1);
         gone.judge(&HashSet::from([OTHER]));
-        assert!(gone.before.is_empty(), "it was not asked for long enough");
+        assert!(gone.before.is_empty(), "it has not been unanswered for long enough");
         let mut gone = after(Lead::Other(OTHER), GONE_LOOKS);
         gone.judge(&HashSet::from([OTHER]));
         assert_eq!(gone.before, BTreeSet::from([OTHER]));

@@ -154,7 +154,7 @@ impl State {
         self.agents.entry(agent.clone()).or_default()
     }
 
-    /// Gives an offer to a worker that waits, or puts it behind the others.
+    /// Gives an offer to a worker that waits, or puts it after the others.
     fn hand_out(&mut self, agent: &AgentId, mut offer: Offer) {
         while let Some(worker) = self.queue(agent).workers.pop_front() {
             match worker.send(offer.clone()) {

@@ -260,7 +260,7 @@ fn the_first_write_that_fails_is_the_end_of_a_store() {
     disk.fail_write(1, Fault::Full);
     assert!(store.put_head(1, &id, &head).is_err());
     disk.heal();
-    let reason = store.fault().reason().expect("everybody is told");
+    let reason = store.fault().reason().expect("there is a reason");
     assert!(reason.contains("a head"), "{reason}");
     for done in [store.put_head(1, &id, &head), store.persist(), store.put_living(1, &id, false)] {
         assert!(done.is_err(), "nothing is written after it");

@@ -55,7 +55,7 @@ pub(super) struct Wake {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) holder: Option<String>,
     /// A receiver was notified.
-    pub(super) told: bool,
+    pub(super) delivered: bool,
     /// End of the lease; none while no worker has it.
     #[serde(with = "moment_ms", skip_serializing_if = "Option::is_none", default)]
     pub(super) until: Option<Millis>,
@@ -138,14 +138,14 @@ impl State {
                     streams: streams.iter().cloned().collect(),
                     token: token.clone(),
                     holder: None,
-                    told: false,
+                    delivered: false,
                     until: None,
                 });
             }
             Change::Delivered { generation, done } => {
                 let until = at.after(self.plan.lease_ttl_ms);
                 let wake = self.wake_of(*generation, at)?;
-                wake.told = true;
+                wake.delivered = true;
                 wake.until = wake.until.max(Some(until));
                 let streams = if *done { wake.streams.clone() } else { BTreeMap::new() };
                 (self.failures, self.retry_at) = (0, None);
@@ -155,11 +155,11 @@ impl State {
                 }
             }
             Change::Announced { generation } => {
-                self.wake_of(*generation, at)?.told = true;
+                self.wake_of(*generation, at)?.delivered = true;
                 (self.failures, self.retry_at) = (0, None);
             }
             Change::Failed { generation } => {
-                if self.wake_of(*generation, at)?.told {
+                if self.wake_of(*generation, at)?.delivered {
                     return Err(Refused::Fenced);
                 }
                 self.failures = self.failures.saturating_add(1);
@@ -174,7 +174,7 @@ impl State {
                 }
                 wake.holder = Some(holder.clone());
                 wake.token = Some(token.clone());
-                (wake.told, wake.until) = (true, Some(until));
+                (wake.delivered, wake.until) = (true, Some(until));
                 (self.failures, self.retry_at) = (0, None);
             }
             Change::Acked { generation, acks, done } => self.ack(at, *generation, acks, *done)?,
@@ -239,7 +239,7 @@ impl State {
         if done {
             self.end_wake();
         } else if let Some(wake) = &mut self.wake {
-            (wake.told, wake.until) = (true, Some(until));
+            (wake.delivered, wake.until) = (true, Some(until));
         }
         Ok(())
     }

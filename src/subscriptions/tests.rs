@@ -131,14 +131,14 @@ fn a_wake_that_nobody_was_told_of_stays_and_is_tried_again_later_and_later() {
         &[(4, Refused::Awake)],
     );
     assert_eq!((state.failures, state.retry_at), (2, Some(Millis(92_000))));
-    let told = Change::Delivered { generation: 1, done: true };
+    let delivered = Change::Delivered { generation: 1, done: true };
     let state = check(
         &[
             (0, linked(&["e/a"])),
             (0, woken(1, &[("e/a", 3)])),
             (50, failed()),
-            (60, told.clone()),
-            (61, told),
+            (60, delivered.clone()),
+            (61, delivered),
         ],
         &[(4, Refused::Fenced)],
     );

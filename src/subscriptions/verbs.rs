@@ -299,8 +299,8 @@ fn fence(state: &State, lease: &Lease) -> Result<u64, Fault> {
     if !current && !state.past.iter().any(|kept| secret::is(&lease.token, kept)) {
         return Err(Fault::UNKNOWN_TOKEN);
     }
-    let spoken = wake.is_some_and(|wake| lease.wake_id.as_ref() == Some(&wake.id));
-    if !current || !spoken || lease.generation != Some(state.generation) {
+    let names_wake = wake.is_some_and(|wake| lease.wake_id.as_ref() == Some(&wake.id));
+    if !current || !names_wake || lease.generation != Some(state.generation) {
         return Err(Refused::Fenced.into());
     }
     Ok(state.generation)

@@ -197,7 +197,7 @@ impl Worker {
             }
             return Ok(Next::Again);
         };
-        if current.told {
+        if current.delivered {
             return Ok(Next::At(current.until));
         }
         if let Some(at) = state.retry_at.filter(|at| now < *at) {
@@ -227,7 +227,7 @@ impl Worker {
         Ok(Some(match self.shared.caller.post(url, signature, body.into()).await {
             Ok(done) => Change::Delivered { generation, done },
             Err(why) => {
-                tracing::info!(session = self.session.for_operators(), generation, %why, "a webhook was not told");
+                tracing::info!(session = self.session.for_operators(), generation, %why, "a webhook was not delivered");
                 Change::Failed { generation }
             }
         }))
@@ -261,7 +261,7 @@ impl Worker {
                 Ok(Some(Change::Announced { generation }))
             }
             Err(SubmitError::Refused { refusal, .. }) => {
-                tracing::info!(session = self.session.for_operators(), stream, %refusal, "a wake was not told");
+                tracing::info!(session = self.session.for_operators(), stream, %refusal, "a wake was not delivered");
                 Ok(Some(Change::Failed { generation }))
             }
             Err(why) => Err(Fault::unavailable(&why)),

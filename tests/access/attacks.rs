@@ -124,12 +124,12 @@ async fn streams_that_are_reset_at_once_cost_nobody_else() {
             }
         });
     }
-    let mut asked = 0;
-    while asked < 20 {
+    let mut sent = 0;
+    while sent < 20 {
         let answered = ask(&node, Some(ROOT), Method::GET, "/v1/sessions/mine", None);
         let (status, answer) = timeout(SOON, answered).await.expect("others are not kept waiting");
         assert_eq!(status, 200, "{answer}");
-        asked += 1;
+        sent += 1;
     }
     running.shutdown().await;
     eventually("nothing of it stays open", async || {
@@ -189,7 +189,7 @@ async fn logs_errors_and_files_tell_nothing_to_others() {
     assert_eq!(ask(Method::GET, "/v1/sessions/s", String::new(), &shown).await.0, 200);
     secrets.push(cookie["outlive=olc_".len()..][..36].to_owned());
 
-    let mut told = Vec::new();
+    let mut texts = Vec::new();
     let hostile = "%0d%0a%1b%5b31m%22%7dforged";
     for (path, more) in [
         (format!("/v1/sessions/{hostile}"), &by[..]),
@@ -204,10 +204,10 @@ async fn logs_errors_and_files_tell_nothing_to_others() {
     ] {
         let (status, text) = ask(Method::GET, &path, String::new(), more).await;
         assert!((400..500).contains(&status), "{path}: {status} {text}");
-        told.push(text);
+        texts.push(text);
     }
     let (_, metrics) = ask(Method::GET, "/metrics", String::new(), &by).await;
-    for text in told.iter().chain([&metrics]) {
+    for text in texts.iter().chain([&metrics]) {
         assert!(!secrets.iter().any(|secret| text.contains(secret)), "{text}");
         let inside = ["src/", ".rs", "panicked", "127.0.0.1", dir.path().to_str().expect("a path")];
         assert!(!inside.iter().any(|part| text.contains(part)), "{text}");

@@ -147,10 +147,10 @@ async fn a_cookie_is_made_for_no_more_than_its_owner_may_do() {
     let part = json!({ "participant": "bob", "role": "participant" });
     let bob = cookie(&node.url, &owner, &part).await;
     let own = [("origin", &node.url[..])];
-    let said = json!({ "text": "hi" });
+    let content = json!({ "text": "hi" });
     for (name, status) in [(None, 200), (Some("bob"), 200), (Some("ada"), 403)] {
         let input = name.unwrap_or("nobody");
-        let mut body = json!({ "id": input, "agent": "poet", "content": said });
+        let mut body = json!({ "id": input, "agent": "poet", "content": content });
         if let Some(name) = name {
             body["participant"] = name.into();
         }

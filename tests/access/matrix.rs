@@ -91,9 +91,9 @@ fn lines() -> Vec<Row> {
 
 /// Operations of a WebSocket.
 fn operations() -> Vec<Row> {
-    let said = json!({ "text": "hello" });
+    let content = json!({ "text": "hello" });
     let input =
-        |busy: &str| json!({ "id": busy, "agent": "poet", "content": said, "when_busy": busy });
+        |busy: &str| json!({ "id": busy, "agent": "poet", "content": content, "when_busy": busy });
     let all = json!({ "all": true });
     let row = |needs: &[&'static str], op: &'static str, body: Value| {
         let how = How::Socket { op, body };
@@ -111,16 +111,16 @@ fn operations() -> Vec<Row> {
         row(&["cancel"], "resume", all),
         row(&["takeover"], "control", json!({ "verb": "take", "participant": "ada" })),
         row(&["send"], "control", json!({ "verb": "request", "participant": "ada" })),
-        row(&["answer"], "answer", json!({ "interaction": "i", "answer": said })),
+        row(&["answer"], "answer", json!({ "interaction": "i", "answer": content })),
         row(&["presence"], "ephemeral", json!({ "kind": "typing", "participant": "ada" })),
     ]
 }
 
 fn table() -> Vec<Row> {
     let (get, post, put) = (Method::GET, Method::POST, Method::PUT);
-    let said = json!({ "text": "hello" });
-    let now = json!({ "id": "now", "agent": "poet", "content": said, "when_busy": "interrupt" });
-    let result = json!({ "epoch": 1, "seq": 0, "call": "c", "tool": "t", "result": said });
+    let content = json!({ "text": "hello" });
+    let now = json!({ "id": "now", "agent": "poet", "content": content, "when_busy": "interrupt" });
+    let result = json!({ "epoch": 1, "seq": 0, "call": "c", "tool": "t", "result": content });
     let device = json!({ "participant": "ada", "device": "phone" });
     let release = json!({ "participant": "ada", "device": "phone", "epoch": 1 });
     let session = |verb: &str| format!("/v1/sessions/SESSION/{verb}");

@@ -106,9 +106,9 @@ async fn a_place_in_the_changes_tells_no_name_of_others() {
         }
         place = page["next"].as_str().expect("a place").to_owned();
         let bytes = URL_SAFE_NO_PAD.decode(&place).expect("base64");
-        let told = |name: &[u8]| bytes.windows(name.len()).any(|part| part == name);
-        assert!(!told(b"hidden"), "{:?}", String::from_utf8_lossy(&bytes));
-        scanned |= told(b"mine-");
+        let names = |name: &[u8]| bytes.windows(name.len()).any(|part| part == name);
+        assert!(!names(b"hidden"), "{:?}", String::from_utf8_lossy(&bytes));
+        scanned |= names(b"mine-");
         if page["more"] == false {
             break;
         }

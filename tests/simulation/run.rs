@@ -19,14 +19,14 @@ use crate::world::World;
 pub(crate) const REPEAT: &str = "scripts/simulate.sh --sessions --seed";
 
 /// What an actor says that fails because it was told to.
-const ASKED: &str = "asked to fail";
+const ORDERED: &str = "it is to fail";
 
 /// Runs one seed; panics where something is not as it must be.
 pub(crate) fn one(number: u64, echo: bool) {
     // A panic anywhere, also in a task, is a failure of the run.
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if info.payload().downcast_ref::<&str>() == Some(&ASKED) {
+        if info.payload().downcast_ref::<&str>() == Some(&ORDERED) {
             return;
         }
         print(info);

@@ -112,9 +112,27 @@ const GONE: &[(&str, &str)] = &[
     ("LyingDisk", "FaultDisk"),
     ("Mouth", "SocketSender"),
     ("Roll", "PresenceTable"),
+    ("Say", "TurnReport"),
     ("Seat", "TurnLease"),
     ("Seeker", "Claimer"),
     ("Stitched", "ForkReader"),
+];
+
+/// Members, frames and paths that the protocol had, and what it has now (decision 0083): no page has them.
+const FORMER: &[(&str, &str)] = &[
+    ("`said`", "`content`"),
+    ("\"said\":", "content"),
+    ("/say`", "/output"),
+    ("`beat`", "`heartbeat`"),
+    ("/told", "/signals"),
+    ("`spoken`", "`last_input`"),
+    ("`heard`", "`consumed`"),
+    ("quiet_ms", "progress_timeout_ms"),
+    ("quiet_until", "progress_deadline"),
+    ("alive_at", "last_seen_at"),
+    ("person.said", "person.message"),
+    ("turn_over", "turn_ended"),
+    ("role_forbids", "insufficient_role"),
 ];
 
 #[test]
@@ -157,6 +175,10 @@ fn pages_are_no_wider_than_a_screen_and_decisions_are_numbered() {
     for page in pages.chain([root.join("README.md"), root.join("CHANGELOG.md")]).filter(is_page) {
         let text = fs::read_to_string(&page).expect("a page is text");
         for (place, line) in text.lines().enumerate() {
+            let former = FORMER.iter().filter(|_| !page.to_string_lossy().contains("/decisions/"));
+            for (word, now) in former.filter(|(word, _)| line.contains(word)) {
+                broken.push(format!("{}:{}: {word} is {now}", page.display(), place + 1));
+            }
             if COLUMNS < line.chars().count() {
                 broken.push(format!("{}:{}: {COLUMNS} columns", page.display(), place + 1));
             }

@@ -82,7 +82,7 @@ pub(super) enum Verdict {
 pub(super) struct Proof {
     group: GroupId,
     /// Of one part only.
-    said: Position,
+    claimed: Position,
     seal: Seal,
 }
 
@@ -90,8 +90,8 @@ impl Proof {
     /// Whether the node itself, whose seal this must be, announced it and has less now.
     pub(super) fn holds(&self, sealer: &Sealer, now: &BTreeMap<GroupId, Position>) -> bool {
         let now = now.get(&self.group).copied().unwrap_or_default();
-        let is_ours = sealer.is_ours(&sealed(self.group, self.said), &self.seal);
-        is_ours && now.lacks(&self.said).is_some()
+        let is_ours = sealer.is_ours(&sealed(self.group, self.claimed), &self.seal);
+        is_ours && now.lacks(&self.claimed).is_some()
     }
 }
 
@@ -220,8 +220,8 @@ fn missing(
 ) -> Option<(String, Option<Proof>)> {
     known.positions.iter().find_map(|(group, (earlier, seals))| {
         let now = positions.get(group).copied().unwrap_or_default();
-        let lacked = parts(earlier).into_iter().zip(seals).find_map(|(said, seal)| {
-            Some((now.lacks(&said)?, Some(Proof { group: *group, said, seal: *seal })))
+        let lacked = parts(earlier).into_iter().zip(seals).find_map(|(claimed, seal)| {
+            Some((now.lacks(&claimed)?, Some(Proof { group: *group, claimed, seal: *seal })))
         });
         // What was acknowledged to a leader alone is under no seal.
         let lacked = lacked.or_else(|| Some((unmatched(&now, matched(*group)?)?, None)));
@@ -373,7 +373,7 @@ mod tests {
         assert!(!proof.holds(&other, &less.positions), "a peer cannot make one");
         let all = says(4, 1, has(10, 12)).positions;
         assert!(!proof.holds(&own, &all), "nor mistake one");
-        let forged = Proof { said: parts(&has(20, 20))[1], ..proof };
+        let forged = Proof { claimed: parts(&has(20, 20))[1], ..proof };
         assert!(!forged.holds(&own, &all), "nor change one");
     }
 

@@ -93,7 +93,7 @@ impl Rejoin {
         };
         self.reported().remove(&peer);
         if proof.is_some_and(|proof| proof.holds(&self.sealer, now)) {
-            tracing::error!(%peer, reason, "a peer shows that this node has less than it said");
+            tracing::error!(%peer, reason, "a peer shows that this node has less than it acknowledged");
             self.refused.send_replace(Some(format!("{peer} refuses this node: {reason}")));
             return;
         }

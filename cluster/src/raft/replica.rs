@@ -55,7 +55,7 @@ impl Default for Timers {
 pub struct Checkpoints {
     /// Applied since the last checkpoint: time for the next one.
     pub every_entries: u64,
-    /// Kept behind a checkpoint, so that a member that was away for a moment catches up from the log.
+    /// Kept before a checkpoint, so that a member that was away for a moment catches up from the log.
     pub kept_entries: u64,
     /// A member that lacks more than this is not yet worth a vote. Above `kept_entries`.
     pub lag_entries: u64,

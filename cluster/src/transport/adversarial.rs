@@ -184,7 +184,7 @@ async fn a_flood_of_broken_packets_is_not_amplified_and_peers_come_in() {
         rng.fill(&mut packet[..]);
         let version: u32 = match round % 4 {
             0 => 1,
-            // One that asks for those that are spoken.
+            // One that asks for those that are known.
             1 => 0x0a0a_0a0a,
             2 => 0,
             _ => rng.random(),

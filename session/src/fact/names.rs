@@ -105,7 +105,7 @@ impl PauseReason {
     /// A stable name for programs.
     pub fn name(self) -> &'static str {
         match self {
-            PauseReason::Requested => "asked",
+            PauseReason::Requested => "requested",
             PauseReason::Unwatched => "unwatched",
         }
     }

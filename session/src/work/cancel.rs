@@ -133,7 +133,7 @@ impl Live {
         }
         for turn in &over {
             if let Some(known) = self.work.inputs.iter_mut().find(|known| known.input == turn.id) {
-                known.spoke = turn.spoke();
+                known.emitted = turn.emitted();
             }
             let unconsumed = self.settle_inputs(now, turn, end, out);
             self.withdraw(now, &turn.id, out);
@@ -165,7 +165,7 @@ impl Live {
         out: &mut Vec<Event>,
     ) -> Vec<(TurnId, Serial)> {
         let taken_in = turn.taken_in();
-        let epoch = turn.spoke().map_or(TurnEpoch::NONE, |spoke| spoke.epoch);
+        let epoch = turn.emitted().map_or(TurnEpoch::NONE, |emitted| emitted.epoch);
         let why = match end {
             End::Completed { .. } => None,
             End::Failed { .. } => Some("the turn failed"),

@@ -75,8 +75,8 @@ impl Live {
         }
         let (input, of, digest) = (request.input.clone(), turn.clone(), digest_of(request));
         let pending = into.is_some();
-        let (spoke, ended) = (None, None);
-        self.work.remember(Known { input, turn: of, serial, digest, spoke, pending, ended });
+        let (emitted, ended) = (None, None);
+        self.work.remember(Known { input, turn: of, serial, digest, emitted, pending, ended });
         if let Some(at) = into {
             self.wake(now, at, out);
         }
@@ -248,7 +248,7 @@ impl Live {
             turn,
             serial,
             digest,
-            spoke: None,
+            emitted: None,
             pending: false,
             ended: None,
         });

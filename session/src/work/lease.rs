@@ -45,7 +45,7 @@ impl Live {
             given: turn.last_input,
             lease_ms: request.lease_ms,
             since: now,
-            spoke: false,
+            emitted: false,
             mark: None,
             last_seen_at: now,
             progress_at: now,
@@ -179,11 +179,11 @@ impl Live {
         };
         if let Some(at) = self.work.find(&request.turn) {
             let turn = &self.work.turns[at];
-            turn.spoke.filter(|spoke| spoke.has(request.epoch, seq))?;
+            turn.emitted.filter(|emitted| emitted.has(request.epoch, seq))?;
             return Some(answer(false, turn.last_input));
         }
         let known = self.work.known(&request.turn)?;
-        known.spoke.filter(|spoke| spoke.has(request.epoch, seq))?;
+        known.emitted.filter(|emitted| emitted.has(request.epoch, seq))?;
         Some(answer(true, known.serial))
     }
 
@@ -243,7 +243,7 @@ impl Live {
         if !emitted.events.is_empty() {
             let turn = &mut self.work.turns[at];
             let first = match &mut turn.stage {
-                Stage::Active(lease) => !std::mem::replace(&mut lease.spoke, true),
+                Stage::Active(lease) => !std::mem::replace(&mut lease.emitted, true),
                 _ => false,
             };
             if emitted.rewind {

@@ -23,7 +23,7 @@ use bytes::Bytes;
 
 pub(super) use ask::Interaction;
 pub(super) use message::OpenMessage;
-pub(super) use tool::Told;
+pub(super) use tool::ToolOutcome;
 
 use super::branch::Branches;
 use super::command::Role;
@@ -34,7 +34,7 @@ use super::live::Live;
 use super::policy::Policy;
 use super::refusal::Refusal;
 use super::status::{AudienceStatus, InteractionStatus, QueuedStatus, TurnPlace, TurnStatus};
-use super::turn::{Spoke, Stage, Turn};
+use super::turn::{LastOutput, Stage, Turn};
 use crate::ids::{AgentName, Millis, Serial, TurnEpoch, TurnId};
 use crate::limits;
 
@@ -60,7 +60,7 @@ pub(super) struct Work {
     /// See [`crate::tool_key::seed`].
     pub(super) key_seed: u128,
     /// The last results of calls of tools, oldest first; up to [`limits::TOOL_RESULTS`].
-    pub(super) tool_results: VecDeque<Told>,
+    pub(super) tool_results: VecDeque<ToolOutcome>,
 }
 
 /// An input that was accepted.
@@ -73,7 +73,7 @@ pub(crate) struct Known {
     /// Hash of the content and its agent, so that the same again is known from another.
     pub(super) digest: u64,
     /// How far its turn's last worker came, once the turn that began with it is over.
-    pub(super) spoke: Option<Spoke>,
+    pub(super) emitted: Option<LastOutput>,
     /// It was steered into a turn that is open, and no worker has taken it in yet.
     pub(super) pending: bool,
     /// The last event of the turn that began with it, once that is over.

@@ -21,7 +21,7 @@ use crate::work::ask::digest;
 
 /// The result of a call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Told {
+pub(crate) struct ToolOutcome {
     /// Hash of the call and of what came of it.
     digest: u64,
     serial: Serial,
@@ -160,7 +160,7 @@ impl Live {
                 self.record_of(now, None, fact, result, out)
             }
         };
-        self.work.tool_results.push_back(Told { digest, serial, late });
+        self.work.tool_results.push_back(ToolOutcome { digest, serial, late });
         if limits::TOOL_RESULTS < self.work.tool_results.len() {
             self.work.tool_results.pop_front();
         }

@@ -15,7 +15,7 @@ const UNSERVED: &str =
 const STALLED: &str = "the worker lives, and has put nothing out for longer than it declared";
 
 /// Why a worker may be gone.
-const SUSPECT: &str = "nothing was heard of the worker for half its lease";
+const SUSPECT: &str = "nothing came from the worker for half its lease";
 
 /// The health of each open turn's agent, at the time `now` of this node.
 pub(in crate::edge) fn all(status: &Status, now: Millis) -> Value {

@@ -39,7 +39,7 @@ enum Stage {
     Over,
 }
 
-/// The stream from a place on; all is told anew where that is none.
+/// The stream from a place on; all comes anew where that is none.
 pub(super) fn response(
     following: Following,
     place: Option<Followed>,

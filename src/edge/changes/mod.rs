@@ -88,7 +88,7 @@ impl Following {
             let deadline = Instant::now() + self.budget;
             let mut page = sessions.changed(tenant, &place, self.limit, deadline).await?;
             page.changes.retain(|changed| self.caller.is_for(&changed.id));
-            // A page may be empty and have more behind it, where nothing of it is for the caller.
+            // A page may be empty and have more after it, where nothing of it is for the caller.
             let is_due = until <= Instant::now();
             if !page.changes.is_empty() || page.reset || is_due {
                 return Ok(page);

@@ -80,7 +80,7 @@ pub(super) async fn answer(
     let open_only = asker.as_ref().is_some_and(|asker| asker.open_only);
     let mut turn = asker.as_ref().map(|asker| asker.turn.clone());
     let mut last: Result<Serial, _> =
-        Err(Problem::new(&error::BAD_JSON, "nothing of it was asked for"));
+        Err(Problem::new(&error::BAD_JSON, "it answers no open question"));
     let mut late = None;
     for (name, sent_content) in answers {
         let name = calls.get(&name).map_or(name.as_str(), InteractionId::as_str);
@@ -239,7 +239,7 @@ mod tests {
         expect_test::expect![[r#"
             unknown
             late: interaction_closed
-            late: conflict
+            late: interaction_already_answered
             an error: not_found
             an error: no_such_turn
         "#]]

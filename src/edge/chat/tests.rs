@@ -17,7 +17,7 @@ pub(super) fn turn() -> TurnId {
 }
 
 /// A question of an agent, and that its turn waits for it.
-pub(super) fn asked(serial: u64, kind: &str, question: &'static str) -> Vec<Event> {
+pub(super) fn requested(serial: u64, kind: &str, question: &'static str) -> Vec<Event> {
     let mut events = asks(serial, "q", None);
     events[0].payload = question.into();
     let Some(Fact::Requested { kind: of, .. }) = events[0].fact.as_deref_mut() else { panic!() };

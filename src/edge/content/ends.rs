@@ -60,7 +60,7 @@ impl Conversation {
             }
             _ => return,
         };
-        // What the answer cost may come behind why it ended.
+        // What the answer cost may come after why it ended.
         if let (
             Part::Finish { reason: None, usage },
             Some(Part::Finish { usage: known @ None, .. }),

@@ -157,13 +157,13 @@ impl Conversation {
         let waited = messages.questions.waited(turn).map(|(at, _)| at);
         let mut whole = Conversation::default();
         whole.doubt(messages.tried.iter(), turn);
-        for mut spoken in messages.as_pieces() {
-            if spoken.speaks == Speaks::Agent && spoken.turn.as_ref() == Some(turn) {
-                spoken.pieces.retain(|piece| waited.is_some_and(|at| piece.serial < at));
+        for mut message in messages.as_pieces() {
+            if message.speaks == Speaks::Agent && message.turn.as_ref() == Some(turn) {
+                message.pieces.retain(|piece| waited.is_some_and(|at| piece.serial < at));
             }
-            match spoken.speaks {
-                Speaks::User => whole.user(&spoken),
-                Speaks::Agent | Speaks::Person => whole.agent(spoken),
+            match message.speaks {
+                Speaks::User => whole.user(&message),
+                Speaks::Agent | Speaks::Person => whole.agent(message),
             }
         }
         whole.entries.retain(|entry| !entry.parts.is_empty());
@@ -177,29 +177,30 @@ impl Conversation {
         whole
     }
 
-    fn user(&mut self, spoken: &MessagePieces) {
-        let brought = spoken.pieces.iter().find_map(|it| ai_sdk::messages(&it.format, &it.payload));
+    fn user(&mut self, message: &MessagePieces) {
+        let brought =
+            message.pieces.iter().find_map(|it| ai_sdk::messages(&it.format, &it.payload));
         if let Some(brought) = brought {
             // What came before this session began, and the input of a person now.
             for (speaks, parts) in brought {
-                self.entries.push(Entry { speaks, ..Entry::of(spoken, parts) });
+                self.entries.push(Entry { speaks, ..Entry::of(message, parts) });
             }
             return;
         }
-        let parts = spoken.pieces.iter().flat_map(|piece| parts_of(&piece.format, &piece.payload));
+        let parts = message.pieces.iter().flat_map(|piece| parts_of(&piece.format, &piece.payload));
         let parts = parts.collect();
-        self.entries.push(Entry::of(spoken, parts));
+        self.entries.push(Entry::of(message, parts));
     }
 
-    fn agent(&mut self, spoken: MessagePieces) {
+    fn agent(&mut self, message: MessagePieces) {
         let goes_on = self.entries.last().is_some_and(|last| {
-            last.speaks == spoken.speaks && last.turn == spoken.turn && last.turn.is_some()
+            last.speaks == message.speaks && last.turn == message.turn && last.turn.is_some()
         });
         if !goes_on {
-            self.entries.push(Entry::of(&spoken, Vec::new()));
+            self.entries.push(Entry::of(&message, Vec::new()));
         }
-        for piece in &spoken.pieces {
-            self.take(&piece.format, &piece.payload, spoken.turn.as_ref());
+        for piece in &message.pieces {
+            self.take(&piece.format, &piece.payload, message.turn.as_ref());
         }
         // Its text is not gone on with by the next message.
         self.entry().border = true;
@@ -208,8 +209,8 @@ impl Conversation {
     /// An agent's output in a turn, for those who read it as it comes: nothing yet.
     pub(super) fn of_turn(turn: &TurnId, from: Serial) -> Conversation {
         let (speaks, turn, pieces) = (Speaks::Agent, Some(turn.clone()), Vec::new());
-        let spoken = MessagePieces { speaks, turn, from, pieces };
-        let entries = vec![Entry::of(&spoken, Vec::new())];
+        let message = MessagePieces { speaks, turn, from, pieces };
+        let entries = vec![Entry::of(&message, Vec::new())];
         Conversation { entries, ..Conversation::default() }
     }
 
@@ -353,8 +354,8 @@ fn approved(reply: &Reply) -> Option<(bool, Option<String>)> {
 }
 
 impl Entry {
-    fn of(spoken: &MessagePieces, parts: Vec<Part>) -> Entry {
-        let (speaks, turn, from) = (spoken.speaks, spoken.turn.clone(), spoken.from);
+    fn of(message: &MessagePieces, parts: Vec<Part>) -> Entry {
+        let (speaks, turn, from) = (message.speaks, message.turn.clone(), message.from);
         let (places, data) = (HashMap::new(), HashMap::new());
         Entry { speaks, turn, from, parts, border: false, places, data, chunked: None }
     }

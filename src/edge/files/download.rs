@@ -17,7 +17,7 @@ use super::super::gate::By;
 use super::super::name::FileOf;
 use super::super::query::Query;
 use super::super::{Edge, State, headers};
-use super::range::{Asked, asked};
+use super::range::{Requested, requested};
 use super::{UPLOAD_OFFSET, find, hex, progress};
 use crate::auth::Caller;
 use crate::ids::SessionId;
@@ -49,10 +49,10 @@ pub(in crate::edge) async fn get(
     // Half of another file would be a torn one.
     let same = headers::one(&headers, &header::IF_RANGE)?.is_none_or(|given| given == tag);
     let size = file.size;
-    let (status, part) = match asked(range.filter(|_| same), size) {
-        Asked::All => (StatusCode::OK, 0..size),
-        Asked::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
-        Asked::Beyond => {
+    let (status, part) = match requested(range.filter(|_| same), size) {
+        Requested::All => (StatusCode::OK, 0..size),
+        Requested::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
+        Requested::Beyond => {
             let problem = Problem::new(&error::RANGE_BEYOND, format!("the file has {size} bytes"));
             return Err(problem.header(header::CONTENT_RANGE, text(&format!("bytes */{size}"))));
         }

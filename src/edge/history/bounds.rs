@@ -299,7 +299,7 @@ fn of_a_message_that_is_too_long_to_be_read_the_end_is_told() {
         let json = message.to_string();
         let message = Object::parse(&json).unwrap();
         let (listed, cut) = (message.text("text").unwrap(), message.number("cut").unwrap());
-        assert!(listed.ends_with("ythe end"), "the end is told");
+        assert!(listed.ends_with("ythe end"), "the end is listed");
         assert_eq!(listed.len() as u64 + cut, (size * count) as u64 + 7);
         let mut log = Log::of(&world.log);
         let alone = block(one(&mut log, &status, id, visibility)).unwrap();

@@ -27,9 +27,9 @@ pub(in crate::edge) async fn waiting(
     status: &Status,
     most: usize,
 ) -> Result<Waiting, Problem> {
-    let asked = status.interactions.iter().map(|open| open.serial);
+    let questions = status.interactions.iter().map(|open| open.serial);
     let mut places: Vec<Serial> =
-        asked.chain(status.queued.iter().map(|queued| queued.serial)).collect();
+        questions.chain(status.queued.iter().map(|queued| queued.serial)).collect();
     places.sort_unstable();
     places.dedup();
     let mut left = most;
@@ -62,8 +62,8 @@ impl Waiting {
 }
 
 /// A question, with its text where that is there.
-pub(in crate::edge) fn question(open: &InteractionStatus, asked: Option<&Event>) -> Json {
-    let words = asked.filter(|event| !event.payload.is_empty());
+pub(in crate::edge) fn question(open: &InteractionStatus, requested: Option<&Event>) -> Json {
+    let words = requested.filter(|event| !event.payload.is_empty());
     Json::object([
         ("interaction", open.interaction.as_str().into()),
         ("turn", open.turn.as_str().into()),
@@ -73,8 +73,11 @@ pub(in crate::edge) fn question(open: &InteractionStatus, asked: Option<&Event>)
     ])
     .with_some("role", (Role::Participant < open.role).then(|| open.role.name().into()))
     .with_some("claimed", open.caller.as_ref().map(claimed))
-    .with_some("agent", asked.and_then(|event| event.agent.as_ref()).map(|of| of.as_str().into()))
-    .with_some("asked_at", asked.map(|event| event.time.0.into()))
+    .with_some(
+        "agent",
+        requested.and_then(|event| event.agent.as_ref()).map(|of| of.as_str().into()),
+    )
+    .with_some("requested_at", requested.map(|event| event.time.0.into()))
     .with_some("question", words.map(|event| wire::content(&event.format, &event.payload)))
 }
 

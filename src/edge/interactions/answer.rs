@@ -13,12 +13,12 @@ use crate::session::{Format, NewEvent};
 pub(super) const EDITED: [&str; 2] = ["arguments", "editedArgs"];
 
 /// Whether an answer to a question of this kind cannot be judged without that.
-pub(super) fn reads_question(kind: &str, said: &NewEvent) -> bool {
+pub(super) fn reads_question(kind: &str, answer: &NewEvent) -> bool {
     match kind {
         KindName::FORM | KindName::CHOICE => true,
         KindName::APPROVAL => {
-            let text = String::from_utf8_lossy(&said.payload);
-            let object = Some(&*text).filter(|_| said.format == Format::JSON);
+            let text = String::from_utf8_lossy(&answer.payload);
+            let object = Some(&*text).filter(|_| answer.format == Format::JSON);
             object.and_then(Object::parse).is_some_and(|object| edited(&object).is_some())
         }
         _ => false,
@@ -29,7 +29,7 @@ fn edited<'o>(object: &'o Object<'o>) -> Option<&'o str> {
     EDITED.iter().find_map(|name| object.get(name))
 }
 
-/// Whether an answer is that there is none: whoever was asked put the question away.
+/// Whether an answer is that there is none: somebody put the question away.
 pub(in crate::edge) fn is_dismissal(format: &Format, answer: &[u8]) -> bool {
     let text = str::from_utf8(answer).ok().filter(|_| *format == Format::JSON);
     text.and_then(Object::parse).is_some_and(|answer| {
@@ -38,26 +38,26 @@ pub(in crate::edge) fn is_dismissal(format: &Format, answer: &[u8]) -> bool {
 }
 
 /// Judges an answer by its question.
-pub(super) fn check(kind: &str, question: &[u8], said: &NewEvent) -> Result<(), Unfit> {
+pub(super) fn check(kind: &str, question: &[u8], answer: &NewEvent) -> Result<(), Unfit> {
     let question = String::from_utf8_lossy(question);
     // A question in another shape, by an agent of another dialect, is that one's to judge.
     let Some(question) = Object::parse(&question) else { return Ok(()) };
-    if is_dismissal(&said.format, &said.payload) {
+    if is_dismissal(&answer.format, &answer.payload) {
         return Ok(());
     }
-    let text = String::from_utf8_lossy(&said.payload);
+    let text = String::from_utf8_lossy(&answer.payload);
     match kind {
         KindName::FORM => match question.get("schema") {
-            Some(schema) => form(schema, said, &text),
+            Some(schema) => form(schema, answer, &text),
             None => Ok(()),
         },
-        KindName::CHOICE => choice(&question, said, &text),
+        KindName::CHOICE => choice(&question, answer, &text),
         _ => approval(&question, &text),
     }
 }
 
-fn form(schema: &str, said: &NewEvent, text: &str) -> Result<(), Unfit> {
-    if said.format != Format::JSON {
+fn form(schema: &str, answer: &NewEvent, text: &str) -> Result<(), Unfit> {
+    if answer.format != Format::JSON {
         return Err(Unfit::because("the answer to a form is JSON"));
     }
     let most = limits::FORM_BYTES;
@@ -73,11 +73,11 @@ fn form(schema: &str, said: &NewEvent, text: &str) -> Result<(), Unfit> {
     Err(Unfit { detail: "the answer does not fit the form's schema".into(), errors })
 }
 
-fn choice(question: &Object<'_>, said: &NewEvent, text: &str) -> Result<(), Unfit> {
+fn choice(question: &Object<'_>, answer: &NewEvent, text: &str) -> Result<(), Unfit> {
     let Ok(choices) = choices(question) else { return Ok(()) };
     let values: Vec<Value> =
         choices.into_iter().filter_map(|json| serde_json::from_str(json).ok()).collect();
-    let given = match said.format == Format::JSON {
+    let given = match answer.format == Format::JSON {
         true => value(text)?,
         false => Value::String(text.to_owned()),
     };
@@ -146,11 +146,11 @@ mod tests {
 
     fn judged(kind: &str, question: &str, json: &str) -> String {
         let payload = Bytes::copy_from_slice(json.as_bytes());
-        let said = NewEvent { format: Format::JSON, payload };
-        if !reads_question(kind, &said) {
+        let answer = NewEvent { format: Format::JSON, payload };
+        if !reads_question(kind, &answer) {
             return String::new();
         }
-        check(kind, question.as_bytes(), &said).err().map(|why| why.detail).unwrap_or_default()
+        check(kind, question.as_bytes(), &answer).err().map(|why| why.detail).unwrap_or_default()
     }
 
     #[test]

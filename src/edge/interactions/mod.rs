@@ -98,8 +98,9 @@ async fn judge(
         // Retention took it; the agent judges alone.
         return Ok(());
     };
-    let (kind, said) = (kind.to_owned(), answer.content.clone());
-    let judged = tokio::task::spawn_blocking(move || answer::check(&kind, &request, &said)).await;
+    let (kind, content) = (kind.to_owned(), answer.content.clone());
+    let judged =
+        tokio::task::spawn_blocking(move || answer::check(&kind, &request, &content)).await;
     let unjudged = |_| Unfit::because("the answer could not be judged by its question");
     judged.map_err(unjudged)?.map_err(Problem::from)
 }

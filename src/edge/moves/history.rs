@@ -57,8 +57,8 @@ pub(super) fn play(id: &SessionId, at: Millis, body: &Bytes) -> Result<History, 
     let mut play = Play { session, at, log, agent, turn, epoch, named: 0 };
     play.ask(&create)?;
     for (number, json) in messages.into_iter().enumerate() {
-        let told = play.message(number, json);
-        told.map_err(|why| {
+        let taken = play.message(number, json);
+        taken.map_err(|why| {
             let why = why.detail().trim_start_matches("the import is no session: ");
             bad(format!("message {}: {why}", number + 1))
         })?;
@@ -160,7 +160,7 @@ impl Play {
 
     fn put_out(&mut self, events: Vec<NewEvent>, then: Then) -> Result<(), Problem> {
         let Some((turn, seq)) = self.turn.take() else {
-            return Err(bad("nobody has asked: a history begins with what a user said"));
+            return Err(bad("a history begins with a message of a user"));
         };
         let is_over = then != Then::GoOn;
         let output = Some(TurnOutput { seq, events, then, ..TurnOutput::default() });
@@ -264,8 +264,8 @@ fn begun(id: &str, tool: &str, input: Json) -> Result<NewEvent, Problem> {
 /// What came of a call: `output`, or `errorText`.
 fn result(id: &str, member: &'static str, json: &str) -> Result<NewEvent, Problem> {
     let kind = if member == "output" { "tool-output-available" } else { "tool-output-error" };
-    let told = Json::object([("type", kind.into()), ("toolCallId", id.to_owned().into())]);
-    chunk(told.with(member, Json::raw(json)))
+    let part = Json::object([("type", kind.into()), ("toolCallId", id.to_owned().into())]);
+    chunk(part.with(member, Json::raw(json)))
 }
 
 fn chunk(json: Json) -> Result<NewEvent, Problem> {

@@ -337,22 +337,22 @@ impl State {
         }
         if kind == "interrupt" {
             let interrupts = outcome.objects("interrupts");
-            let asked = interrupts.iter().filter_map(|interrupt| self.question(interrupt));
-            let asked: Vec<_> = asked.collect();
-            return match asked.is_empty() {
-                true => read.fail("the endpoint stopped for people and asked nothing".into()),
-                false => read.finish(End::Ask(asked)),
+            let questions = interrupts.iter().filter_map(|interrupt| self.question(interrupt));
+            let questions: Vec<_> = questions.collect();
+            return match questions.is_empty() {
+                true => read.fail("the endpoint stopped for people without a question".into()),
+                false => read.finish(End::Ask(questions)),
             };
         }
         // Calls that are the client's to make: their results go back as messages.
         let pending = outcome.list("pendingToolCallIds");
         let pending: Vec<_> = pending.into_iter().filter_map(raw::string).collect();
         if !pending.is_empty() {
-            let asked = pending.into_iter().map(|id| {
+            let questions = pending.into_iter().map(|id| {
                 let tool = Json::object([("tool", self.tool(&id))]).to_string();
                 Question { id, kind: "client_tool", question: question(Format::JSON, tool) }
             });
-            return read.finish(End::Ask(asked.collect()));
+            return read.finish(End::Ask(questions.collect()));
         }
         let word = event.text("finishReason").unwrap_or_default();
         read.finish_by(&word, reason::end(&word));
@@ -369,16 +369,16 @@ impl State {
         };
         let message = interrupt.text("message");
         let tool = interrupt.text("toolCallId").map(|id| self.tool(&id));
-        let asked = match (message, schema, tool) {
+        let questions = match (message, schema, tool) {
             (Some(message), None, None) => question(Format::TEXT, message),
             (message, schema, tool) => {
-                let asked = Json::Object(Vec::new()).with_some("text", message.map(Json::from));
-                let asked = asked.with_some("tool", tool);
-                let asked = asked.with_some("schema", schema.map(Json::raw));
-                question(Format::JSON, asked.to_string())
+                let questions = Json::Object(Vec::new()).with_some("text", message.map(Json::from));
+                let questions = questions.with_some("tool", tool);
+                let questions = questions.with_some("schema", schema.map(Json::raw));
+                question(Format::JSON, questions.to_string())
             }
         };
-        Some(Question { id: interrupt.text("id")?, kind, question: asked })
+        Some(Question { id: interrupt.text("id")?, kind, question: questions })
     }
 
     fn tool(&self, id: &str) -> Json {

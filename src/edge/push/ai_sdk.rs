@@ -83,13 +83,13 @@ fn tool(call: &Call) -> Json {
 }
 
 fn approval(approval: &Approval) -> Json {
-    let (approved, said) = match &approval.answer {
-        Some((approved, said)) => (*approved, said.as_deref()),
+    let (approved, reason) = match &approval.answer {
+        Some((approved, reason)) => (*approved, reason.as_deref()),
         // It goes on all the same: an input came instead, or no answer is taken any more.
         None => (false, Some("nobody answered")),
     };
     let answer = Json::object([("id", approval.id.as_str().into()), ("approved", approved.into())]);
-    answer.with_some("reason", said.map(Json::from))
+    answer.with_some("reason", reason.map(Json::from))
 }
 
 /// What has been read of an answer.

@@ -36,7 +36,7 @@ pub(super) enum Failed {
     Refused(String),
     #[error("the endpoint answered {status}{words}")]
     Status { status: u16, words: String, retry_after: Option<Duration> },
-    #[error("the endpoint said nothing for too long")]
+    #[error("the endpoint sent nothing for too long")]
     Late,
     #[error("the answer took longer than it may")]
     TooLong,
@@ -145,7 +145,7 @@ impl Call {
                 return Err(no_stream(&answer));
             }
             if let Some(coding) = coding(&answer) {
-                let why = format!("the endpoint answered in {coding}, which nobody asked for");
+                let why = format!("the endpoint answered in {coding}, which was not requested");
                 return Err(Failed::Refused(why));
             }
             let parser = Parser::default();
@@ -264,14 +264,14 @@ fn without_secrets(words: String, headers: &BTreeMap<String, String>) -> String 
 
 /// The text of a refusal, as far as it is kept.
 async fn excuse(mut answer: Response<Incoming>, wait: Duration) -> String {
-    let (mut said, until) = (Vec::new(), Instant::now() + wait);
-    while said.len() < EXCUSE_BYTES
+    let (mut received, until) = (Vec::new(), Instant::now() + wait);
+    while received.len() < EXCUSE_BYTES
         && let Ok(Some(Ok(frame))) = timeout_at(until, answer.body_mut().frame()).await
     {
-        said.extend_from_slice(frame.data_ref().map_or(&[][..], |bytes| bytes));
+        received.extend_from_slice(frame.data_ref().map_or(&[][..], |bytes| bytes));
     }
-    said.truncate(EXCUSE_BYTES);
-    String::from_utf8_lossy(&said).into_owned()
+    received.truncate(EXCUSE_BYTES);
+    String::from_utf8_lossy(&received).into_owned()
 }
 
 fn request(

@@ -214,7 +214,7 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
                     let turn = refused.key.as_ref().and_then(|key| under_way.get(key));
                     if let Some((turn, seq)) = turn.zip(refused.seq) {
                         let why = refused.detail.clone();
-                        // The first: what comes after it would stand behind a hole.
+                        // The first: what comes after it would come after a hole.
                         let keep = |taken: &mut Taken| _ = taken.refusal.get_or_insert((seq, why));
                         turn.taken.send_modify(keep);
                     }

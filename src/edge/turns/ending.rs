@@ -198,7 +198,7 @@ async fn remembered(
 fn none(status: &Status, turn: &TurnId, found: Found) -> Problem {
     let first = status.first;
     let detail = match &found {
-        Found::IntoTurn(of) => format!("the input {turn} was spoken into the turn {of}"),
+        Found::IntoTurn(of) => format!("the input {turn} was steered into the turn {of}"),
         Found::Held => format!("a person was to answer {turn}; a later turn has another name"),
         Found::NotSince(place) => format!(
             "none from {place} on has the name {turn}; ask again with before= for those before it"

@@ -76,7 +76,7 @@ async fn find_in(log: &mut Log<'_>, status: &Status, input: &mut Input) -> Resul
         at = place.parent;
     }
     let detail =
-        format!("nobody said anything in the {MESSAGES_PAGE_MAX} messages before {message}");
+        format!("no user sent anything in the {MESSAGES_PAGE_MAX} messages before {message}");
     Err(Problem::new(&error::NO_SUCH_MESSAGE, detail))
 }
 

@@ -314,7 +314,8 @@ fn output(turn: TurnId, epoch: TurnEpoch, request: ReportBody<'_>) -> Result<Tur
         || !request.tools.is_empty()
         || request.step.is_some()
         || then != Then::GoOn;
-    if has_output && request.seq.is_none() {
+    let shapes_output = request.rewind || request.mark || request.internal;
+    if (has_output || shapes_output) && request.seq.is_none() {
         return Err(bad("output has a seq, which counts from 0 in each epoch"));
     }
     if limits::INTERACTIONS < request.ask.len().max(request.withdraw.len()) {
@@ -446,7 +447,7 @@ fn when_busy(given: Option<&str>) -> Result<Option<WhenBusy>, Problem> {
     let Some(given) = given else { return Ok(None) };
     let busy = WhenBusy::parse(given);
     busy.map(Some).ok_or_else(|| {
-        bad("when_busy is steer, queue, interrupt, reject, instead, parallel or merge")
+        bad("when_busy is steer, queue, interrupt, reject, instead, parallel, merge or rollback")
     })
 }
 

@@ -48,7 +48,7 @@ fn a_line_may_leave_the_epoch_to_the_address_and_is_refused_under_its_number() {
 }
 
 #[test]
-fn a_beat_needs_no_number_and_what_is_said_does() {
+fn a_heartbeat_needs_no_seq_and_output_does() {
     let beat = emit(turn(), br#"{"epoch":3,"progress_timeout_ms":60000}"#).unwrap();
     assert_eq!((beat.output, beat.progress_timeout_ms), (None, Some(60_000)));
     let output = emit(turn(), br#"{"epoch":3,"seq":0,"events":[{"text":"a"}]}"#).unwrap();
@@ -61,6 +61,8 @@ fn a_beat_needs_no_number_and_what_is_said_does() {
         &br#"{"seq":0}"#[..],
         br#"{"epoch":1,"events":[{"text":"a"}]}"#,
         br#"{"epoch":1,"then":"complete"}"#,
+        br#"{"epoch":1,"rewind":true}"#,
+        br#"{"epoch":1,"internal":true}"#,
         br#"{"epoch":1,"seq":0,"then":"release","reason":"x"}"#,
         br#"{"epoch":1,"seq":0,"then":"stop"}"#,
         br#"{"epoch":1,"progress_timeout_ms":0}"#,

@@ -229,8 +229,8 @@ impl SocketSender {
         };
         let close = CloseFrame { code: CloseCode::from(code), reason: text.into() };
         self.waiting.push_back(Message::Close(Some(close)));
-        let told = timeout(PARTING, self.flush()).await;
-        tracing::debug!(code, text, told = matches!(told, Ok(Ok(()))), "a WebSocket is closed");
+        let sent = timeout(PARTING, self.flush()).await;
+        tracing::debug!(code, text, sent = matches!(sent, Ok(Ok(()))), "a WebSocket is closed");
         // A connection that is closed while the client still sends is reset, and what it was sent is lost.
         let heard_out = async {
             if !reason.loses_frames() {

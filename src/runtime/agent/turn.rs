@@ -285,7 +285,7 @@ impl Speaking {
 
     async fn answer(&mut self, batch: &Batch, reply: &Reply) -> Came {
         let Applied::OutputAccepted { places, over, last_input, tools, .. } = &reply.applied else {
-            unreachable!("what is said is answered by OutputAccepted")
+            unreachable!("a report is answered by OutputAccepted")
         };
         let (over, ends) = (*over, batch.ends());
         self.last_input = *last_input;
@@ -339,7 +339,7 @@ impl Speaking {
                 Err(error) => error,
             };
             in_doubt |= matches!(error, SubmitError::Unknown(_));
-            tracing::debug!(session = self.key.session.for_operators(), turn = %self.key.turn, %error, "what a worker said waits");
+            tracing::debug!(session = self.key.session.for_operators(), turn = %self.key.turn, %error, "the report of a worker waits");
             sleep(FEED_WAIT).await;
         }
     }

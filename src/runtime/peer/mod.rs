@@ -118,8 +118,8 @@ async fn submit(
 async fn answer(parts: &Parts, from: NodeId, request: Request) -> Result<Response, String> {
     Ok(match request {
         Request::Submit { session, command, within_ms, grant } => {
-            let asked = (from, grant.as_deref());
-            submit(parts, asked, &session, command, after(within_ms)).await?
+            let caller = (from, grant.as_deref());
+            submit(parts, caller, &session, command, after(within_ms)).await?
         }
         looks @ (Request::Status { .. }
         | Request::PlaceOf { .. }

@@ -336,7 +336,7 @@ mod tests {
         let later = now + ATTENDANCE_HUSH;
         let news = table.news(later);
         assert_eq!(news.len(), 1, "nobody is there at node 2");
-        assert_eq!(table.news(later), news, "it is said again until it was heard");
+        assert_eq!(table.news(later), news, "it is sent again until it is acknowledged");
         table.received(NodeId(1), &[news[0].1.clone()]);
         assert_eq!(table.news(later), Vec::new());
         // The node reports what it has each time; it may have begun anew.
@@ -366,7 +366,7 @@ mod tests {
         let now = Instant::now();
         let (table, id) = table(now);
         let count = |at| table.count(&id, 1, at).unwrap();
-        assert!(!count(now).settled, "a new leader has not heard of everybody");
+        assert!(!count(now).settled, "a new leader does not know of everybody");
         let later = now + ATTENDANCE_EXPIRY;
         assert!(count(later).settled);
         let phone = vec![link(1, "ada", Some("phone"), Role::Controller)];

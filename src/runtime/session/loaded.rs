@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::super::allowance::tally::Counted;
 use super::super::aside::aside;
-use super::super::envelope::{self, Asked, Envelope, Ticket};
+use super::super::envelope::{self, Envelope, Request, Ticket};
 use super::super::outcome::{Reply, SubmitError};
 use super::super::shard::Shard;
 use super::super::tail::{Mark, Served, Shown, Tail};
@@ -132,7 +132,7 @@ impl Loaded {
         time: Millis,
         command: &[u8],
     ) -> io::Result<Result<Reply, SubmitError>> {
-        let Asked { key, bounds, command } = match envelope::parse(command) {
+        let Request { key, bounds, command } = match envelope::parse(command) {
             Ok(parsed) => parsed,
             Err(error) => {
                 // Other replicas may understand it: to skip it would be another state under the same name.

@@ -230,7 +230,7 @@ impl Actor for SessionActor {
             }
             Mail::Performed(effect) => owned.performing.retain(|other| *other != effect),
             #[cfg(any(test, tokio_unstable))]
-            Mail::Fail => panic!("asked to fail"),
+            Mail::Fail => panic!("it is to fail"),
             Mail::Retire => owned.retire(&myself),
         }
         Ok(())

@@ -58,7 +58,7 @@ impl Recent {
         if since < known.floor {
             return None;
         }
-        // Whoever is told of each change asks often, and mostly there is none.
+        // Whoever follows the changes asks often, and mostly there is none.
         if upto <= since {
             return Some((Vec::new(), since));
         }
@@ -115,13 +115,13 @@ mod tests {
         for (number, place) in [(1, 11), (2, 12), (1, 13), (3, 13), (4, 14), (5, 20)] {
             recent.touch(&id(number), place);
         }
-        let told = |names: &[&str], place| {
+        let answer = |names: &[&str], place| {
             Some((names.iter().map(|it| (*it).to_owned()).collect(), place))
         };
-        assert_eq!(names(&recent, 10, 15, 9), told(&["s2", "s1", "s3", "s4"], 15));
-        assert_eq!(names(&recent, 10, 15, 2), told(&["s2", "s1", "s3"], 13));
-        assert_eq!(names(&recent, 13, 15, 2), told(&["s4"], 15));
-        assert_eq!(names(&recent, 15, 15, 2), told(&[], 15));
+        assert_eq!(names(&recent, 10, 15, 9), answer(&["s2", "s1", "s3", "s4"], 15));
+        assert_eq!(names(&recent, 10, 15, 2), answer(&["s2", "s1", "s3"], 13));
+        assert_eq!(names(&recent, 13, 15, 2), answer(&["s4"], 15));
+        assert_eq!(names(&recent, 15, 15, 2), answer(&[], 15));
         assert_eq!(names(&recent, 9, 15, 2), None, "it may have been before");
         recent.raise(14);
         assert_eq!(names(&recent, 13, 15, 2), None);

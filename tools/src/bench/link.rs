@@ -61,14 +61,14 @@ impl Link {
         self.report.send(frame).await.context("the worker's connection broke")
     }
 
-    /// The next frame of a type, and when it came; a `told` by its `what`.
+    /// The next frame of a type, and when it came; a `signal` by its `what`.
     pub(super) async fn see(&mut self, what: &str) -> anyhow::Result<(Instant, Value)> {
         loop {
             let frame = timeout(PATIENCE, self.received.recv()).await;
             let frame = frame.with_context(|| format!("no {what:?} came"))?;
             let (at, frame) = frame.context("the worker's connection broke")?;
             ensure!(frame["type"] != "refused", "refused: {frame}");
-            if frame["type"] == what || frame["type"] == "told" && frame["what"] == what {
+            if frame["type"] == what || frame["type"] == "signal" && frame["what"] == what {
                 return Ok((at, frame));
             }
         }

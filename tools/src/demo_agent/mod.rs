@@ -87,7 +87,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
                             (key, turn::tell(settings, frame, frames, output).await)
                         });
                     }
-                    Some("told" | "ack" | "refused") => {
+                    Some("signal" | "ack" | "refused") => {
                         if let Some(turn) = turns.get(&key(&frame)) {
                             // A story that is over gets no more frames.
                             if let Err(mpsc::error::TrySendError::Full(_)) = turn.try_send(frame) {

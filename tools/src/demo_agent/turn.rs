@@ -182,7 +182,7 @@ impl Story {
                 return Ok(Some(None));
             }
             Act::Exit if first => {
-                eprintln!("the demo_agent was told to exit");
+                eprintln!("the demo_agent has to exit");
                 std::process::exit(3);
             }
             Act::Stall | Act::Exit => {}

@@ -3,7 +3,7 @@
 use expect_test::expect;
 
 use super::super::super::content::tests::{agent, asks};
-use super::super::tests::{CHOICE, asked, completed, rendered, rewound, step, turn};
+use super::super::tests::{CHOICE, completed, rendered, requested, rewound, step, turn};
 use super::events::{Events, Id, id_of};
 use super::request;
 use crate::ids::Incarnation;
@@ -177,7 +177,7 @@ fn a_question_ends_a_run() {
 
 #[test]
 fn whoever_is_to_choose_is_told_among_what() {
-    let rendered = events(&[asked(2, "choice", CHOICE)], Some((1, 9)));
+    let rendered = events(&[requested(2, "choice", CHOICE)], Some((1, 9)));
     let schema =
         r#""responseSchema":{"oneOf":[{"const":"A1","title":"9:00"},{"const":7,"title":"7"}]}"#;
     assert!(rendered.contains(schema), "{rendered}");

@@ -218,7 +218,7 @@ impl Completion {
 
     fn waits(&mut self, at: At, out: &mut Vec<u8>) -> Flow {
         for item in self.items.wanted(at.serial) {
-            // Whoever is asked something else is told so, and answers by another message.
+            // Another question is put into words, and answered by another message.
             if let What::Message(whole) = &item.what {
                 let pause = if self.has_text { "\n\n" } else { "" };
                 self.has_text = true;

@@ -86,7 +86,7 @@ fn json(value: &Json) -> Response {
 /// # Errors
 /// There is no room for it now.
 fn whole(edge: &Edge, rendered: &Json) -> Result<Response, Problem> {
-    let detail = "what was asked is in the log; there is no room for its answer now";
+    let detail = "the request is in the log; there is no room for its answer now";
     delivery::roomy(&edge.room, json(rendered))
         .map_err(|_| Problem::new(&error::OUTCOME_UNKNOWN, detail))
 }

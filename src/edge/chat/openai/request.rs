@@ -52,7 +52,7 @@ pub(super) fn messages(body: &Object<'_>, alone: bool) -> Result<Incoming, Probl
     messages_of(&messages.iter().collect::<Vec<_>>(), alone)
 }
 
-/// The id of a call that an agent made, or asked for, by which it is answered.
+/// The id of a call that an agent made, or wants made, by which it is answered.
 fn call(item: &Object<'_>) -> Option<String> {
     match item.text("type").as_deref() {
         Some("function_call") => item.text("call_id"),

@@ -13,7 +13,7 @@ use super::super::fold::Fold;
 use super::super::follow::Lost;
 use super::super::live::{Flow, Teller};
 use super::super::superseded::Superseded;
-use super::super::tests::{CHOICE, asked, completed, ended, rendered, rewound, turn};
+use super::super::tests::{CHOICE, completed, ended, rendered, requested, rewound, turn};
 use super::completions::Completion;
 use super::events::Events;
 use super::items::Items;
@@ -305,7 +305,7 @@ fn a_completion_is_told_in_chunks() {
 #[test]
 fn whoever_is_to_choose_is_told_among_what() {
     let begun = Begun { turn: turn(), serial: Serial(1), life: Incarnation(1), duplicate: false };
-    let log = [input(), agent(2, "t", &[("text", "Hm.")]), asked(3, "choice", CHOICE)];
+    let log = [input(), agent(2, "t", &[("text", "Hm.")]), requested(3, "choice", CHOICE)];
     let text = r"Which flight?\n- 9:00\n- 7";
     let streamed = rendered(Completion::new(&begun, &poet(), items()), &log, (0, true));
     assert!(streamed.contains(&format!(r#""content":"\n\n{text}""#)), "{streamed}");
@@ -314,7 +314,7 @@ fn whoever_is_to_choose_is_told_among_what() {
     assert!(response.contains(&format!(r#""text":"{text}""#)), "{response}");
 }
 
-/// One that is sent whole has said nothing yet that it could not take back.
+/// One that is sent whole has sent nothing yet that it could not take back.
 #[test]
 fn a_whole_completion_is_what_counts_in_the_end() {
     let begun = Begun { turn: turn(), serial: Serial(1), life: Incarnation(1), duplicate: false };
@@ -396,17 +396,17 @@ fn an_input_is_its_last_message_or_all_of_it() {
     "#]].assert_eq(&all);
     let answered = r#"{"type":"function_call_output","call_id":"k","output":"Graz"}"#;
     let call = r#"{"type":"function_call","call_id":"k","name":"f","arguments":"{}"}"#;
-    let said = r#"{"role":"user","content":"c"}"#;
-    for items in [[answered, said], [said, answered]] {
+    let user = r#"{"role":"user","content":"c"}"#;
+    for items in [[answered, user], [user, answered]] {
         let refused = input(&format!(r#"{{"input":[{}]}}"#, items.join(",")), false);
         assert_eq!(refused.unwrap_err().kind().code, "bad_json", "one of the two would be lost");
     }
     // What a client sends along of what was there.
-    let known = format!(r#"{{"input":[{said},{call},{answered},{said}]}}"#);
+    let known = format!(r#"{{"input":[{user},{call},{answered},{user}]}}"#);
     assert!(matches!(input(&known, false), Ok(Incoming::Message(_))));
     let request = r#"{"type":"mcp_approval_request","id":"q","name":"f","arguments":"{}"}"#;
     let allowed = r#"{"type":"mcp_approval_response","approval_request_id":"q","approve":true}"#;
-    let known = format!(r#"{{"input":[{said},{request},{allowed},{said}]}}"#);
+    let known = format!(r#"{{"input":[{user},{request},{allowed},{user}]}}"#);
     assert!(matches!(input(&known, false), Ok(Incoming::Message(_))));
     for body in [
         "{",

@@ -152,7 +152,7 @@ pub(super) async fn steer(stage: &Stage) -> anyhow::Result<String> {
     let obeyed = content.elapsed();
     stage.count(&laptop.record());
     Ok(format!(
-        "delivered after {}, heard after {}, obeyed after {}, in the same turn",
+        "delivered after {}, consumed after {}, obeyed after {}, in the same turn",
         seconds(delivered.saturating_duration_since(content)),
         seconds(consumed.saturating_duration_since(content)),
         seconds(obeyed)
@@ -199,7 +199,7 @@ pub(super) async fn question(stage: &Stage) -> anyhow::Result<String> {
     stage.count(&laptop.record());
     stage.count(&phone.record());
     Ok(format!(
-        "answered on the phone, seen by the laptop after {}, heard after {}; the laptop's answer was \
+        "answered on the phone, seen by the laptop after {}, consumed after {}; the laptop's answer was \
          late; {words} words in order",
         seconds(resolved.saturating_duration_since(answered)),
         seconds(goes_on)
@@ -234,8 +234,8 @@ pub(super) async fn take_over(stage: &Stage) -> anyhow::Result<String> {
         |record: &Record| record.of("person.message").next().map(|seen| seen.event.clone());
     let content = ada.sees("ada hears sam", content).await?;
     ensure!(content["participant"] == "sam" && content["text"] == "It is on its way.", "{content}");
-    let spoke = ada.record().of("turn.output").count();
-    ensure!(spoke == 0, "the agent spoke while a person had the word");
+    let outputs = ada.record().of("turn.output").count();
+    ensure!(outputs == 0, "the agent had output while a person had the word");
     let back = Instant::now();
     stage.post(session, "control", control("release", None)).await?;
     let released = |record: &Record| record.of("control.released").next().map(|seen| seen.at);
