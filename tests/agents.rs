@@ -275,7 +275,7 @@ async fn an_agent_that_crashes_leaves_its_last_words_and_one_that_fails_too_ofte
     let log = until("it ends", &url, |log| 0 < count(log, "turn.completed")).await;
     assert_eq!(output(&log), story::text("a tale /exit", 30));
     let detail = lost(&log)["detail"].as_str().expect("last words");
-    assert!(detail.contains("status: 3") && detail.contains("was told to exit"), "{detail}");
+    assert!(detail.contains("status: 3") && detail.contains("exits as its input says"), "{detail}");
     eventually("the frail one rests", async || {
         let log = cluster.log_end(1);
         log.contains("failed too often and rests") && log.contains("broken")

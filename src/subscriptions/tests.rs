@@ -213,7 +213,7 @@ fn the_shapes_in_the_log_stay() {
         {"v":1,"life":1,"change":{"type":"claimed","generation":1,"holder":"a","token":"h"}}
         {"v":1,"life":1,"change":{"type":"acked","generation":1,"acks":[["e/a",[1,3]]],"done":true}}
         {"v":1,"life":1,"change":{"type":"released","generation":1}}
-        {"v":1,"life":1,"change":{"type":"kept","state":{"plan":{"deliver":{"pull":"w"},"pattern":"e/*","lease_ttl_ms":1000},"base":"http://h","created_at":0,"generation":1,"wake":{"id":"w_1","streams":{"e/a":[1,3]},"token":"h","holder":"a","told":true,"until":1005},"failures":0}}}
+        {"v":1,"life":1,"change":{"type":"kept","state":{"plan":{"deliver":{"pull":"w"},"pattern":"e/*","lease_ttl_ms":1000},"base":"http://h","created_at":0,"generation":1,"wake":{"id":"w_1","streams":{"e/a":[1,3]},"token":"h","holder":"a","delivered":true,"until":1005},"failures":0}}}
         {"v":1,"life":1,"change":{"type":"links","links":[["e/a",{"explicit":false,"acked":null}]]}}
     "#]]
     .assert_eq(&all.iter().map(shown).collect::<String>());

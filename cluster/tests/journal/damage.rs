@@ -245,3 +245,99 @@ fn the_format_is_these_bytes() {
     "#]]
     .assert_eq(&text);
 }
+
+mod fuzz {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What may become of a file.
+    #[derive(Clone, Debug)]
+    enum Change {
+        Byte {
+            at: usize,
+            to: u8,
+        },
+        /// Bytes of one place stand in another, in this file or in another one.
+        Copy {
+            from: usize,
+            of: usize,
+            at: usize,
+            bytes: usize,
+        },
+        Cut {
+            to: usize,
+        },
+        Zeros {
+            at: usize,
+            bytes: usize,
+        },
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        let at = || any::<prop::sample::Index>().prop_map(|index| index.index(SEGMENT as usize));
+        prop_oneof![
+            4 => (at(), any::<u8>()).prop_map(|(at, to)| Change::Byte { at, to }),
+            2 => (at(), 0..8_usize, at(), 1..2048_usize)
+                .prop_map(|(from, of, at, bytes)| Change::Copy { from, of, at, bytes }),
+            1 => at().prop_map(|to| Change::Cut { to }),
+            1 => (at(), 1..2048_usize).prop_map(|(at, bytes)| Change::Zeros { at, bytes }),
+        ]
+    }
+
+    fn apply(files: &mut [(PathBuf, Vec<u8>)], of_file: usize, change: &Change) {
+        let number = of_file % files.len();
+        let whole = |bytes: usize, at: usize, length: usize| at..(at + bytes).min(length).max(at);
+        match *change {
+            Change::Byte { at, to } => {
+                let Some(byte) = files[number].1.get_mut(at) else { return };
+                *byte = to;
+            }
+            Change::Copy { from, of, at, bytes } => {
+                let source = &files[of % files.len()].1;
+                let range = whole(bytes, from.min(source.len()), source.len());
+                let piece = source[range].to_vec();
+                let file = &mut files[number].1;
+                for (byte, new) in file.iter_mut().skip(at).zip(piece) {
+                    *byte = new;
+                }
+            }
+            Change::Cut { to } => files[number].1.truncate(to),
+            Change::Zeros { at, bytes } => {
+                let file = &mut files[number].1;
+                let at = at.min(file.len());
+                let range = whole(bytes, at, file.len());
+                file[range].fill(0);
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Whatever lies in the directory, the journal is refused and nothing changes, or it opens with a prefix of
+        /// what was written, in which no byte is another one.
+        #[test]
+        fn whatever_files_there_are_it_opens_with_what_was_written_or_not_at_all(
+            changes in prop::collection::vec((0..8_usize, change()), 1..6),
+        ) {
+            let mut files = closed();
+            for (of_file, change) in &changes {
+                apply(&mut files, *of_file, change);
+            }
+            let disk = disk_with(&files);
+            match open(&disk) {
+                Err(_) => prop_assert_eq!(crate::support::files(&disk), files),
+                Ok((journal, _writer)) => {
+                    let read = journal.read(A, 0..u64::MAX, usize::MAX).unwrap();
+                    prop_assert!(read.len() <= 7);
+                    for (index, entry) in (0..).zip(&read) {
+                        let written = vec![u8::try_from(index).unwrap(); 700];
+                        prop_assert_eq!((entry.id, &entry.payload[..]), (id(1, index), &written[..]));
+                    }
+                    prop_assert!(journal.read(B, 0..u64::MAX, usize::MAX).unwrap().is_empty());
+                }
+            }
+        }
+    }
+}

@@ -182,7 +182,7 @@ impl Story {
                 return Ok(Some(None));
             }
             Act::Exit if first => {
-                eprintln!("the demo_agent has to exit");
+                eprintln!("the demo agent exits as its input says");
                 std::process::exit(3);
             }
             Act::Stall | Act::Exit => {}

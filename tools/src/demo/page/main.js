@@ -144,7 +144,7 @@ const TONES = { streaming: "good", thinking: "good", working: "good", starting: 
   paused: "person", suspect: "warm", stalled: "bad", dead: "bad", recovering: "bad", queued: "warm",
   "no majority answers": "bad" };
 
-/** When a node last told how the session is. */
+/** When a node last reported how the session is. */
 let lookedAt = performance.now();
 /** Time without any node after which the health is unknown. */
 const ALONE_MS = 6000;
@@ -173,9 +173,9 @@ function drawAgent() {
   const chip = $("chip");
   chip.dataset.health = health;
   chip.dataset.tone = TONES[health] ?? "";
-  const told = { working: `using ${turn?.tool ?? "a tool"}`, recovering: `recovering ${turn?.lost ?? ""} of ${turn?.of ?? ""}`,
+  const label = { working: `using ${turn?.tool ?? "a tool"}`, recovering: `recovering ${turn?.lost ?? ""} of ${turn?.of ?? ""}`,
     stalled: "stalled", waiting: "your turn", paused: "paused" }[health] ?? health;
-  if ($("chip-text").textContent !== told) $("chip-text").textContent = told;
+  if ($("chip-text").textContent !== label) $("chip-text").textContent = label;
   if (was !== health && ["suspect", "stalled"].includes(health)) machines.came(["stop-agent"]);
   // The nodes name the agents that they start: "node 2 process 4711".
   machines.worker = Number(/process (\d+)$/.exec(turn?.worker ?? "")?.[1] ?? NaN);
@@ -269,12 +269,12 @@ function draw() {
     : turn?.progress_at ? ago(Date.now() - turn.progress_at) : "–";
   if (dirty) {
     dirty = false;
-    const told = score.judge(talk.answers.values());
-    $("score-words").textContent = `${told.words.toLocaleString("en")} words`;
+    const judged = score.judge(talk.answers.values());
+    $("score-words").textContent = `${judged.words.toLocaleString("en")} words`;
     for (const name of ["lost", "duplicated", "disordered"]) {
       const cell = $(`score-${name}`);
-      cell.textContent = told[name];
-      cell.className = told[name] ? "broken" : "whole";
+      cell.textContent = judged[name];
+      cell.className = judged[name] ? "broken" : "whole";
     }
     $("score-pause").textContent = score.pause ? seconds(score.pause) : "–";
   }

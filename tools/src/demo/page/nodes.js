@@ -7,7 +7,7 @@ export const nodes = meta("nodes").split(" ");
 const key = meta("key");
 const here = `/v1/sessions/${encodeURIComponent(session)}`;
 
-/** The node that is asked first: the last one that answered. */
+/** The node to begin with: the last one that answered. */
 let at = Math.floor(Math.random() * nodes.length);
 
 /** Time that one node has for one answer, and all of them together, in milliseconds. */
@@ -16,7 +16,7 @@ const ALL_MS = 30000;
 
 const pause = (ms) => new Promise((go) => setTimeout(go, ms));
 
-/** A refusal: final, and said by the service. */
+/** A refusal: final, and of the service itself. */
 export class Refused extends Error {
   constructor(problem) {
     super(problem.detail || problem.title || problem.code);
@@ -38,8 +38,8 @@ export async function ask(method, path, body) {
       });
       // A node that dies while it answers has not answered.
       if (answer.ok) return await answer.json();
-      const told = await answer.json().catch(() => ({}));
-      if (answer.status < 500 && answer.status !== 429) throw new Refused(told);
+      const body = await answer.json().catch(() => ({}));
+      if (answer.status < 500 && answer.status !== 429) throw new Refused(body);
     } catch (why) {
       if (why instanceof Refused || end < performance.now()) throw why;
     }

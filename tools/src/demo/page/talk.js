@@ -20,7 +20,7 @@ const sender = (event) => [event.participant, event.device].filter(Boolean).join
 const BREAK = "\u200b";
 /** The scripted agent's notes, and how they are shown. */
 const NOTE = /\n\[(steer|tool|answer)\] ([^\n]*)\n/;
-const NOTED = { steer: "heard:", tool: "looked it up:", answer: "was told:" };
+const NOTED = { steer: "read:", tool: "looked it up:", answer: "got an answer:" };
 
 /**
  * One answer of the agent: pieces by serial, so that a piece that is taken back can be found. Where somebody
@@ -76,7 +76,7 @@ class Answer {
     });
   }
 
-  /** Takes back what a failed attempt said. */
+  /** Takes back the output of a failed attempt. */
   rewind(from, to) {
     this.items = this.items.filter((item) => item.mark || item.serial < from || to < item.serial);
     for (const line of this.lines) line.children[1].replaceChildren();
@@ -84,7 +84,7 @@ class Answer {
     this.text = this.items.filter((item) => !item.mark).map((item) => item.text).join("");
   }
 
-  /** What the agent said, whole. */
+  /** The text of the agent, whole. */
   text = "";
 
   /** What it was asked; unknown where that lies before what this window has. */
@@ -118,7 +118,7 @@ export class Talk {
       "Ask for the long story. While it is told, kill the node that leads this conversation, kill the agent, or reload this page: the story goes on with the next word."));
   }
 
-  /** Everything that was said before this window came. */
+  /** All messages from before this window came. */
   snapshot(snapshot) {
     this.clear();
     for (const message of snapshot?.messages ?? []) {
@@ -132,7 +132,7 @@ export class Talk {
       const ending = { "turn.cancelled": "stopped", "turn.failed": "failed" }[message.end] ?? "";
       answer.open(!message.complete, ending);
     }
-    // What was said into an answer stands below it, and so does what comes next.
+    // What was steered into an answer stands below it, and so does what comes next.
     const live = this.live();
     if (live && live.lines.at(-1) !== this.list.lastChild) live.split();
     for (const turn of snapshot?.turns ?? []) {
@@ -215,7 +215,7 @@ export class Talk {
       }
       case "input.delivered": this.receipt(event, "delivered"); break;
       case "input.consumed":
-        this.receipt(event, "heard");
+        this.receipt(event, "read");
         break;
       case "input.deferred": this.receipt(event, "comes next"); break;
       case "input.dropped": this.receipt(event, `dropped${event.why ? `: ${event.why}` : ""}`); break;
@@ -224,7 +224,7 @@ export class Talk {
         const started = this.answer(event.turn, event.agent);
         if (1 < (event.attempt ?? 1)) started.say({ mark: `attempt ${event.attempt} goes on` });
         started.open(true, "");
-        this.receipt({ input: event.turn }, "heard");
+        this.receipt({ input: event.turn }, "read");
         break;
       }
       case "turn.output": {

@@ -1,6 +1,7 @@
 //! The script: does by itself what the page offers, against the real processes and as a client of the
 //! public API, and judges each row by what devices saw. Nothing is waited for by time alone.
 
+mod conversation;
 mod device;
 mod people;
 mod record;
@@ -40,6 +41,7 @@ const ROWS: &[Row] = &[
     Row { name: "agent killed, respawned", play: |stage| Box::pin(trouble::agent_killed(stage)) },
     Row { name: "agent frozen, noticed", play: |stage| Box::pin(trouble::agent_frozen(stage)) },
     Row { name: "taken over, handed back", play: |stage| Box::pin(people::take_over(stage)) },
+    Row { name: "a whole conversation", play: |stage| Box::pin(conversation::whole(stage)) },
     Row { name: "nobody watches, paused", play: |stage| Box::pin(people::nobody(stage)) },
 ];
 

@@ -9,9 +9,9 @@ use super::record::Record;
 use super::seconds;
 use super::stage::Stage;
 
-const LAPTOP: Who = Who { participant: "ada", device: "laptop", role: "controller" };
-const PHONE: Who = Who { participant: "ada", device: "phone", role: "controller" };
-const SAM: Who = Who { participant: "sam", device: "turn_queue", role: "supervisor" };
+pub(super) const LAPTOP: Who = Who { participant: "ada", device: "laptop", role: "controller" };
+pub(super) const PHONE: Who = Who { participant: "ada", device: "phone", role: "controller" };
+pub(super) const SAM: Who = Who { participant: "sam", device: "desk", role: "supervisor" };
 const STORY: &str = "Tell me the long story";
 const UNWATCHED_MS: u64 = 30_000;
 

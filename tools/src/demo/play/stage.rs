@@ -3,7 +3,9 @@
 use std::sync::Mutex;
 
 use anyhow::{Context, bail};
-use reqwest::Method;
+use bytes::Bytes;
+use reqwest::header::CONTENT_TYPE;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, sleep};
 
@@ -71,21 +73,42 @@ impl Stage {
         path: &str,
         body: Option<&Value>,
     ) -> anyhow::Result<Value> {
+        let body = body.map(|body| ("application/json", Bytes::from(body.to_string())));
+        let answer = self.bytes(method, path, body).await?;
+        if answer.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&answer).with_context(|| format!("the answer of {path}"))
+    }
+
+    /// The same with a body of any type, and the answer as it is.
+    ///
+    /// # Errors
+    /// As of [`Stage::ask`].
+    pub(super) async fn bytes(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<(&str, Bytes)>,
+    ) -> anyhow::Result<Bytes> {
         let deadline = Instant::now() + PATIENCE;
         let urls = self.nodes().urls();
         for url in urls.iter().cycle() {
             let request = self.http.request(method.clone(), format!("{url}{path}")).timeout(ANSWER);
-            let request = match body {
-                Some(body) => request.json(body),
+            let request = match &body {
+                Some((media_type, bytes)) => {
+                    request.header(CONTENT_TYPE, *media_type).body(bytes.clone())
+                }
                 None => request,
             };
             if let Ok(answer) = request.send().await {
                 let status = answer.status();
-                if status.is_success() {
-                    return answer.json().await.with_context(|| format!("the answer of {path}"));
-                }
-                if status.is_client_error() {
+                if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS {
                     bail!("{path}: {status} {}", answer.text().await.unwrap_or_default());
+                }
+                // One that breaks off is asked for again.
+                if let (true, Ok(bytes)) = (status.is_success(), answer.bytes().await) {
+                    return Ok(bytes);
                 }
             }
             if deadline < Instant::now() {
