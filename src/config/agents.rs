@@ -31,9 +31,9 @@ pub struct AgentConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyConfig {
     /// A command that the node spawns; it exchanges the lines of workers on its stdio.
-    Managed {
+    Process {
         command: Vec<String>,
-        /// See [`crate::runtime::agent::child_process::Managed`].
+        /// See [`crate::runtime::agent::child_process::ProcessAgent`].
         env: BTreeMap<String, String>,
         pass_env: Vec<String>,
     },
@@ -149,7 +149,7 @@ fn agent(name: &str, given: GivenAgent) -> Result<AgentConfig, BadServeConfig> {
     let tenants = tenants(given.tenants.as_deref()).map_err(invalid)?;
     check_kind(&given).map_err(invalid)?;
     let body = match given.kind.as_deref() {
-        None | Some("managed") => {
+        None | Some("process" | "managed") => {
             if given.command.first().is_none_or(String::is_empty) {
                 return wrong("command is needed".into());
             }
@@ -158,38 +158,16 @@ fn agent(name: &str, given: GivenAgent) -> Result<AgentConfig, BadServeConfig> {
                 return wrong(format!("{name:?} cannot be the name of a variable"));
             }
             let (env, pass_env) = (given.env.clone(), given.pass_env.clone());
-            BodyConfig::Managed { command: given.command.clone(), env, pass_env }
+            BodyConfig::Process { command: given.command.clone(), env, pass_env }
         }
         Some("push") => endpoint(&given).map_err(invalid)?,
         Some("model") => model(&given, |name| std::env::var(name).ok()).map_err(invalid)?,
         Some(kind) => {
-            return wrong(format!("kind {kind:?} is not known; managed, push and model are"));
+            return wrong(format!("kind {kind:?} is not known; process, push and model are"));
         }
     };
+    check_limits(&given).map_err(invalid)?;
     let capacity = given.capacity.unwrap_or(1);
-    if !(1..=limits::BODIES).contains(&capacity) {
-        return wrong(format!("capacity must be 1 to {}", limits::BODIES));
-    }
-    let (least, most) = (limits::LEASE_MS_RANGE.start(), limits::LEASE_MS_RANGE.end());
-    if given.lease_ms.is_some_and(|ms| !limits::LEASE_MS_RANGE.contains(&ms)) {
-        return wrong(format!("lease_ms must be {least} to {most}"));
-    }
-    if given
-        .progress_timeout_ms
-        .is_some_and(|ms| !(1..=limits::PROGRESS_TIMEOUT_MS_MAX).contains(&ms))
-    {
-        return wrong(format!(
-            "progress_timeout_ms must be 1 to {}",
-            limits::PROGRESS_TIMEOUT_MS_MAX
-        ));
-    }
-    let tokens = limits::CONTEXT_TOKENS_RANGE;
-    if given.context_tokens.is_some_and(|given| !tokens.contains(&given)) {
-        return wrong(format!("context_tokens must be {} to {}", tokens.start(), tokens.end()));
-    }
-    if given.call_ms == Some(0) {
-        return wrong("call_ms must be at least 1".into());
-    }
     let restart = RestartConfig {
         intensity: given.restart.intensity.unwrap_or(limits::RESTARTS),
         within_ms: given.restart.within_ms.unwrap_or(limits::RESTARTS_WITHIN_MS),
@@ -215,10 +193,38 @@ fn agent(name: &str, given: GivenAgent) -> Result<AgentConfig, BadServeConfig> {
     })
 }
 
+/// Refuses numbers that are out of their ranges.
+fn check_limits(given: &GivenAgent) -> Result<(), String> {
+    if given.capacity.is_some_and(|many| !(1..=limits::BODIES).contains(&many)) {
+        return Err(format!("capacity must be 1 to {}", limits::BODIES));
+    }
+    let (least, most) = (limits::LEASE_MS_RANGE.start(), limits::LEASE_MS_RANGE.end());
+    if given.lease_ms.is_some_and(|ms| !limits::LEASE_MS_RANGE.contains(&ms)) {
+        return Err(format!("lease_ms must be {least} to {most}"));
+    }
+    if given
+        .progress_timeout_ms
+        .is_some_and(|ms| !(1..=limits::PROGRESS_TIMEOUT_MS_MAX).contains(&ms))
+    {
+        return Err(format!(
+            "progress_timeout_ms must be 1 to {}",
+            limits::PROGRESS_TIMEOUT_MS_MAX
+        ));
+    }
+    let tokens = limits::CONTEXT_TOKENS_RANGE;
+    if given.context_tokens.is_some_and(|given| !tokens.contains(&given)) {
+        return Err(format!("context_tokens must be {} to {}", tokens.start(), tokens.end()));
+    }
+    if given.call_ms == Some(0) {
+        return Err("call_ms must be at least 1".into());
+    }
+    Ok(())
+}
+
 /// Refuses keys of another kind of agent: they would do nothing.
 fn check_kind(given: &GivenAgent) -> Result<(), String> {
-    let is_managed = matches!(given.kind.as_deref(), None | Some("managed"));
-    let of_managed = [
+    let is_process = matches!(given.kind.as_deref(), None | Some("process" | "managed"));
+    let of_process = [
         ("command", !given.command.is_empty()),
         ("env", !given.env.is_empty()),
         ("pass_env", !given.pass_env.is_empty()),
@@ -233,7 +239,7 @@ fn check_kind(given: &GivenAgent) -> Result<(), String> {
         ("context_tokens", given.context_tokens.is_some()),
         ("call_ms", given.call_ms.is_some()),
     ];
-    let others: &[(&str, bool)] = if is_managed { &of_others } else { &of_managed };
+    let others: &[(&str, bool)] = if is_process { &of_others } else { &of_process };
     match others.iter().find(|(_, is_given)| *is_given) {
         Some((key, _)) => Err(format!("{key} is for another kind of agent")),
         None => Ok(()),
@@ -292,7 +298,7 @@ mod tests {
 
     fn command(config: &AgentConfig) -> &[String] {
         match &config.body {
-            BodyConfig::Managed { command, .. } => command,
+            BodyConfig::Process { command, .. } => command,
             BodyConfig::Endpoint { .. } => panic!("{config:?} has no command"),
         }
     }
@@ -359,7 +365,7 @@ mod tests {
                         headers.into_iter().map(|(name, value)| format!("{name}={value}"));
                     format!("{url} {}", headers.collect::<Vec<_>>().join(" "))
                 }
-                BodyConfig::Managed { .. } => panic!("a model is an endpoint"),
+                BodyConfig::Process { .. } => panic!("a model is an endpoint"),
             }
         };
         assert_eq!(
@@ -398,7 +404,7 @@ mod tests {
         check_bad("[poet]", expect!["agents.poet: command is needed"]);
         check_bad(
             "[poet]\nkind = \"x\"",
-            expect![[r#"agents.poet: kind "x" is not known; managed, push and model are"#]],
+            expect![[r#"agents.poet: kind "x" is not known; process, push and model are"#]],
         );
         check_bad(
             "[poet]\ncommand = [\"a\"]\ncapacity = 0",

@@ -9,12 +9,12 @@ use crate::edge::worker::Frames;
 use crate::ids::{AgentId, TenantName};
 use crate::limits;
 use crate::runtime::agent::body::{Body, Restart};
-use crate::runtime::agent::child_process::Managed;
+use crate::runtime::agent::child_process::ProcessAgent;
 
 /// The bodies, and how many of each: an agent that serves several tenants has bodies of its own for each.
 pub(super) fn bodies(configs: &[AgentConfig]) -> Vec<(Arc<dyn Body>, usize)> {
     let count = |config: &AgentConfig| match config.body {
-        BodyConfig::Managed { .. } => config.capacity,
+        BodyConfig::Process { .. } => config.capacity,
         // One link takes as many turns at once.
         BodyConfig::Endpoint { .. } => 1,
     };
@@ -32,7 +32,7 @@ fn body(config: &AgentConfig, tenant: Option<&TenantName>) -> Arc<dyn Body> {
         within: Duration::from_millis(config.restart.within_ms),
     };
     match &config.body {
-        BodyConfig::Managed { command, env, pass_env } => Arc::new(Managed {
+        BodyConfig::Process { command, env, pass_env } => Arc::new(ProcessAgent {
             agent: agent.clone(),
             command: command.clone(),
             env: env.clone(),

@@ -1,4 +1,4 @@
-//! A managed agent: a process that this node spawns, and that exchanges a worker's lines on its stdio.
+//! An agent that is a child process: one that this node spawns, and that exchanges a worker's lines on its stdio.
 //!
 //! Its first line registers it. Its end is seen at once; its silence by the pings that it does not answer. Its
 //! standard error is kept, its end alone, for reports. It has a process group of its own, so that nothing of it stays
@@ -29,7 +29,7 @@ use crate::limits::{
 };
 
 /// A command that is an agent.
-pub struct Managed {
+pub struct ProcessAgent {
     pub agent: AgentId,
     /// Program and arguments; `outlive` is this very program.
     pub command: Vec<String>,
@@ -45,7 +45,7 @@ pub struct Managed {
     pub codec: Arc<dyn Codec>,
 }
 
-impl Body for Managed {
+impl Body for ProcessAgent {
     fn agent(&self) -> &AgentId {
         &self.agent
     }
@@ -108,7 +108,7 @@ enum Served {
     Stopped,
 }
 
-impl Managed {
+impl ProcessAgent {
     fn spawn(&self) -> std::io::Result<Process> {
         let program = match self.command[0].as_str() {
             "outlive" => std::env::current_exe()?,
@@ -173,9 +173,9 @@ impl Managed {
 }
 
 impl Process {
-    async fn live(mut self, managed: &Managed, place: &Place) -> Ended {
+    async fn live(mut self, child: &ProcessAgent, place: &Place) -> Ended {
         let opened = tokio::select! {
-            opened = timeout(REGISTER_WAIT, self.open(managed, place)) => {
+            opened = timeout(REGISTER_WAIT, self.open(child, place)) => {
                 opened.unwrap_or_else(|_| Err("it did not register in time".into()))
             }
             () = place.stop.cancelled() => {
@@ -190,7 +190,7 @@ impl Process {
                 return Ended::Failed(format!("{why}; {}", self.last_words(status)));
             }
         };
-        let served = self.serve(managed, place, &speaker, listener).await;
+        let served = self.serve(child, place, &speaker, listener).await;
         // A stopped process takes no signal but this.
         let signal = match served {
             Served::Link(LinkEnd::Silent) => Signal::KILL,
@@ -227,7 +227,7 @@ impl Process {
     /// Waits for the first line and registers the worker.
     async fn open(
         &mut self,
-        managed: &Managed,
+        child: &ProcessAgent,
         place: &Place,
     ) -> Result<(Speaker, Listener), String> {
         let hearing = async {
@@ -238,30 +238,30 @@ impl Process {
             line = self.lines.next() => line.map_err(|why| why.to_string())?.to_vec(),
             () = hearing => unreachable!("it waits for ever"),
         };
-        let request = match managed.codec.read(&line) {
+        let request = match child.codec.read(&line) {
             Ok(Frame::Register(request)) => request,
             Ok(Frame::FromWorker(_)) => return Err("its first line does not register it".into()),
             Err(refused) => return Err(format!("its first line: {}", refused.detail)),
         };
-        if request.agent.as_ref().is_some_and(|agent| *agent != managed.agent.name) {
+        if request.agent.as_ref().is_some_and(|agent| *agent != child.agent.name) {
             return Err("it registers as another agent".into());
         }
-        let register = managed.register(place, self.group, request);
+        let register = child.register(place, self.group, request);
         tracing::info!(agent = %register.agent, worker = %register.worker, "an agent registers");
-        let answer = managed.codec.registered(place.workers.node());
+        let answer = child.codec.registered(place.workers.node());
         write_line(&mut self.stdin, answer).await.map_err(|why| why.to_string())?;
         place.workers.link(register).ok_or_else(|| "this node is ending".to_string())
     }
 
     async fn serve(
         &mut self,
-        managed: &Managed,
+        child: &ProcessAgent,
         place: &Place,
         speaker: &Speaker,
         mut listener: Listener,
     ) -> Served {
         let (refuse, mut refused) = mpsc::channel(REFUSALS);
-        let codec = &*managed.codec;
+        let codec = &*child.codec;
         let Process { child, stdin, lines, listening, .. } = self;
         let reading = read_all(lines, codec, speaker, refuse);
         let writing = write_all(&mut listener, &mut refused, codec, stdin);
@@ -430,8 +430,8 @@ mod tests {
         }
     }
 
-    fn managed(pass_env: &[&str]) -> Managed {
-        Managed {
+    fn child(pass_env: &[&str]) -> ProcessAgent {
+        ProcessAgent {
             agent: crate::ids::AgentName::parse("a").unwrap().into(),
             command: ["sh", "-c", "env"].map(str::to_owned).into(),
             env: [("GIVEN".to_owned(), "given".to_owned())].into(),
@@ -445,8 +445,8 @@ mod tests {
     }
 
     /// The names of the variables that a process finds.
-    async fn found(managed: &Managed) -> Vec<String> {
-        let mut process = managed.spawn().unwrap();
+    async fn found(child: &ProcessAgent) -> Vec<String> {
+        let mut process = child.spawn().unwrap();
         let mut names = Vec::new();
         while let Ok(line) = process.lines.next().await {
             let line = String::from_utf8_lossy(line).into_owned();
@@ -460,20 +460,20 @@ mod tests {
         // Cargo gives its tests a variable that no agent has a use for.
         let secret = "CARGO_MANIFEST_DIR";
         assert!(std::env::var_os(secret).is_some());
-        let names = found(&managed(&[])).await;
+        let names = found(&child(&[])).await;
         let has = |names: &[String], name: &str| names.iter().any(|other| other == name);
         assert!(has(&names, "PATH") && has(&names, "GIVEN") && !has(&names, secret), "{names:?}");
-        assert!(has(&found(&managed(&[secret])).await, secret));
+        assert!(has(&found(&child(&[secret])).await, secret));
     }
 
     #[test]
     fn what_the_configuration_says_wins() {
         let of_node = [("PATH", "/bin"), ("LC_ALL", "C"), ("TOKEN", "t"), ("GIVEN", "node's")];
         let of_node = of_node.map(|(name, value)| (name.into(), value.into()));
-        let all = managed(&["GIVEN"]).environment(of_node.into_iter());
+        let all = child(&["GIVEN"]).environment(of_node.into_iter());
         let all: Vec<_> = all.iter().map(|(name, value)| format!("{name:?}={value:?}")).collect();
         assert_eq!(all, [r#""GIVEN"="given""#, r#""LC_ALL"="C""#, r#""PATH"="/bin""#]);
-        let mut theirs = managed(&[]);
+        let mut theirs = child(&[]);
         theirs.agent.tenant = crate::ids::TenantName::parse("acme").ok();
         let all = theirs.environment([].into_iter());
         assert_eq!(all.get(&OsString::from(TENANT_ENV)), Some(&OsString::from("acme")));

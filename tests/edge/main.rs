@@ -1,5 +1,7 @@
 //! The edge over real sockets: one node, real clients, and clients that misbehave.
 
+mod described;
+
 use std::time::Duration;
 
 use harness::node::{ALLOWED_ORIGIN, TestNode, start_single};
@@ -394,7 +396,7 @@ async fn the_examples_of_the_protocol_are_taken() {
     }
     let node = start_single().await;
     let address = node.url.strip_prefix("http://").unwrap();
-    let page = include_str!("../docs/PROTOCOL.md");
+    let page = include_str!("../../docs/PROTOCOL.md");
     let examples = page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
     let mut taken = 0;
     for (number, example) in examples.enumerate() {
