@@ -332,33 +332,10 @@ fn either(given: Vec<String>, below: Vec<String>) -> Vec<String> {
 
 fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
     let members = members(&given.member)?;
-    let node_id = match given.node_id {
-        Some(0) => return bad("node_id begins at 1"),
-        Some(id) => id,
-        None if members.is_empty() => 1,
-        None => return bad("node_id is needed where there are members"),
-    };
-    let mut peer_listen = given.peer_listen;
-    if !members.is_empty() {
-        let Some(own) = members.iter().find(|member| member.id == node_id) else {
-            return bad(format!("node_id {node_id} is not among the members"));
-        };
-        if given.tls_dir.is_none() {
-            return bad("tls_dir is needed where there are members: see outlive dev-certs");
-        }
-        if peer_listen.is_none() {
-            peer_listen = Some(own.peer.parse().or_else(|_| {
-                bad(format!("peer_listen is needed: {:?} is no address to listen on", own.peer))
-            })?);
-        }
-    } else if peer_listen.is_some() {
-        return bad("peer_listen is given, but no member");
-    }
+    let (node_id, peer_listen) = place(&given, &members)?;
     let join = given.join.unwrap_or_default();
     if join && members.len() < 2 {
-        return bad(
-            "join needs the members: this node, and one or more of the cluster to be joined",
-        );
+        return bad("join needs the members: this node, and one or more of the cluster");
     }
     let mut allow_hosts = all(&given.allow_host)?;
     let mut allow_origins = all(&given.allow_origin)?;
@@ -401,6 +378,33 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
     check_cluster(&config.cluster)?;
     check_numbers(&config)?;
     Ok(config)
+}
+
+/// Which node it is, and where its peers reach it.
+fn place(given: &Given, members: &[Member]) -> Result<(u64, Option<SocketAddr>), BadServeConfig> {
+    let node_id = match given.node_id {
+        Some(0) => return bad("node_id begins at 1"),
+        Some(id) => id,
+        None if members.is_empty() => 1,
+        None => return bad("node_id is needed where there are members"),
+    };
+    let mut peer_listen = given.peer_listen;
+    if !members.is_empty() {
+        let Some(own) = members.iter().find(|member| member.id == node_id) else {
+            return bad(format!("node_id {node_id} is not among the members"));
+        };
+        if given.tls_dir.is_none() {
+            return bad("tls_dir is needed where there are members: see outlive dev-certs");
+        }
+        if peer_listen.is_none() {
+            peer_listen = Some(own.peer.parse().or_else(|_| {
+                bad(format!("peer_listen is needed: {:?} is no address to listen on", own.peer))
+            })?);
+        }
+    } else if peer_listen.is_some() {
+        return bad("peer_listen is given, but no member");
+    }
+    Ok((node_id, peer_listen))
 }
 
 fn all<T: FromStr<Err = BadServeConfig>>(texts: &[String]) -> Result<Vec<T>, BadServeConfig> {

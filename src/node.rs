@@ -35,7 +35,9 @@ use cluster::journal::{Journal, JournalConfig};
 use cluster::limits::{JOURNAL_TAIL_BYTES, REPLICATION, SEGMENT_BYTES};
 use cluster::membership::Member;
 use cluster::raft::{Checkpoints, Timers};
-use cluster::transport::{QuicConfig, QuicTransport, SingleNode, TlsFiles, TlsMaterial, Transport};
+use cluster::transport::{
+    QuicConfig, QuicTransport, Service, SingleNode, TlsFiles, TlsMaterial, Transport,
+};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -163,18 +165,8 @@ impl Node {
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Node> {
         tls::install();
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .with_context(|| format!("listen on {} for clients", config.listen))?;
+        let (listener, admin) = listeners(config).await?;
         let address = listener.local_addr()?;
-        let admin = match config.admin_listen {
-            None => None,
-            Some(at) => Some(
-                TcpListener::bind(at)
-                    .await
-                    .with_context(|| format!("listen on {at} for operators"))?,
-            ),
-        };
         let admin_address = admin.as_ref().map(TcpListener::local_addr).transpose()?;
         let settings = settings(config, address)?;
         let local = NodeId(config.node_id);
@@ -200,20 +192,9 @@ impl Node {
             control: control.clone(),
             secret: home.secret(),
         };
-        let connect_home = home.clone();
-        let host = Host::connect(parts, async |service| {
-            let Some(listen) = config.peer_listen else {
-                return Ok(Arc::new(SingleNode::new(local)) as Arc<dyn Transport>);
-            };
-            let files = tls_files(config).map_err(std::io::Error::other)?;
-            let tls = TlsMaterial::load(&files).map_err(std::io::Error::other)?;
-            let store = connect_home.store();
-            let mut quic = QuicConfig::new(local, &config.cluster, store, listen, tls);
-            quic.tls_files = Some(files);
-            quic.control = control;
-            let transport = QuicTransport::start(quic, service, connect_home.clone());
-            Ok(transport.map_err(std::io::Error::other)? as Arc<dyn Transport>)
-        });
+        let linked = home.clone();
+        let links = async |service| links(config, &linked, service, control).await;
+        let host = Host::connect(parts, links);
         let host = host.await.context("start the links")?;
         let refused = host.refused();
         let allowances = held::allowances(config.quotas.as_ref());
@@ -324,6 +305,34 @@ fn timers(config: &ServeConfig) -> Timers {
         election_min_ms: config.election_min_ms * slower,
         election_max_ms: config.election_max_ms * slower,
     }
+}
+
+/// Where clients come, and operators.
+async fn listeners(config: &ServeConfig) -> anyhow::Result<(TcpListener, Option<TcpListener>)> {
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .with_context(|| format!("listen on {} for clients", config.listen))?;
+    let Some(at) = config.admin_listen else { return Ok((listener, None)) };
+    let admin = TcpListener::bind(at).await;
+    Ok((listener, Some(admin.with_context(|| format!("listen on {at} for operators"))?)))
+}
+
+/// The links to other nodes; of a node that is alone, none.
+async fn links(
+    config: &ServeConfig,
+    home: &Arc<Home>,
+    service: Arc<dyn Service>,
+    control: Option<tokio::runtime::Handle>,
+) -> std::io::Result<Arc<dyn Transport>> {
+    let local = NodeId(config.node_id);
+    let Some(listen) = config.peer_listen else { return Ok(Arc::new(SingleNode::new(local))) };
+    let files = tls_files(config).map_err(std::io::Error::other)?;
+    let tls = TlsMaterial::load(&files).map_err(std::io::Error::other)?;
+    let mut quic = QuicConfig::new(local, &config.cluster, home.store(), listen, tls);
+    quic.tls_files = Some(files);
+    quic.control = control;
+    let transport = QuicTransport::start(quic, service, home.clone());
+    Ok(transport.map_err(std::io::Error::other)?)
 }
 
 fn settings(config: &ServeConfig, address: SocketAddr) -> anyhow::Result<edge::Settings> {

@@ -89,7 +89,7 @@ fn what_is_not_known_or_not_possible_is_named() {
     );
     check_bad(
         &format!("{one}node_id = 1\ntls_dir = \"t\"\njoin = true\npeer_listen = \"127.0.0.1:1\""),
-        expect!["join needs the members: this node, and one or more of the cluster to be joined"],
+        expect!["join needs the members: this node, and one or more of the cluster"],
     );
     let service = ["OUTLIVE_SERVICE_HOST", "OUTLIVE_PORT", "OUTLIVE_PORT_4437_TCP_ADDR"];
     assert!(load(Given::default(), None, &service).is_ok());

@@ -44,7 +44,7 @@ use crate::config::Protocol;
 use crate::ids::{AgentId, WorkerName};
 use crate::limits;
 use crate::runtime::agent::body::{Body, Ended, Place, Restart};
-use crate::runtime::agent::{FromWorker, Leave, LinkEnd, Register, ToWorker, TurnKey};
+use crate::runtime::agent::{FromWorker, Leave, LinkEnd, Refused, Register, ToWorker, TurnKey};
 
 /// The longest name of a type that is shown of a piece which is left out, in bytes.
 const TYPE_BYTES: usize = 64;
@@ -207,18 +207,7 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
                         turn.taken.send_modify(|taken| taken.seq = Some(ack.seq));
                     }
                 }
-                Ok(ToWorker::Refused(refused)) => {
-                    // A turn that is not ours any more learns it as well.
-                    let code = refused.code;
-                    tracing::debug!(agent = %endpoint.agent, code, "a word was refused");
-                    let turn = refused.key.as_ref().and_then(|key| under_way.get(key));
-                    if let Some((turn, seq)) = turn.zip(refused.seq) {
-                        let why = refused.detail.clone();
-                        // The first: what comes after it would come after a hole.
-                        let keep = |taken: &mut Taken| _ = taken.refusal.get_or_insert((seq, why));
-                        turn.taken.send_modify(keep);
-                    }
-                }
+                Ok(ToWorker::Refused(refused)) => note(&endpoint.agent, &under_way, *refused),
                 Err(end) => break end,
             },
             Some(done) = calls.join_next(), if !calls.is_empty() => {
@@ -240,6 +229,18 @@ async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
         speaker.close(Leave::Released);
     }
     end
+}
+
+/// Notes that a report was refused, for the turn that sent it.
+fn note(agent: &AgentId, under_way: &HashMap<TurnKey, UnderWay>, refused: Refused) {
+    // A turn that is not ours any more learns it as well.
+    let code = refused.code;
+    tracing::debug!(%agent, code, "a report was refused");
+    let turn = refused.key.as_ref().and_then(|key| under_way.get(key));
+    let Some((turn, seq)) = turn.zip(refused.seq) else { return };
+    let why = refused.detail;
+    // The first: what comes after it would come after a hole.
+    turn.taken.send_modify(|taken| _ = taken.refusal.get_or_insert((seq, why)));
 }
 
 /// The body of a request to an endpoint, for tests of what stands in it.
