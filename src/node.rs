@@ -179,19 +179,8 @@ impl Node {
         let (journal, writer) = open_journal(&config.data_dir.join("journal"))?;
         let store = Store::open(&config.data_dir.join("store")).context("open the store")?;
         let fault = store.fault().clone();
-        let parts = HostParts {
-            local,
-            dir: config.data_dir.clone(),
-            store: home.store(),
-            journal: journal.clone(),
-            birth: birth(config, address),
-            checkpoints: checkpoints(config),
-            timers: timers(config),
-            clock,
-            removed: home.removed(),
-            control: control.clone(),
-            secret: home.secret(),
-        };
+        let at = (address, clock, control.clone());
+        let parts = host_parts(config, &home, &journal, at);
         let linked = home.clone();
         let links = async |service| links(config, &linked, service, control).await;
         let host = Host::connect(parts, links);
@@ -304,6 +293,28 @@ fn timers(config: &ServeConfig) -> Timers {
         heartbeat_ms: config.heartbeat_ms * slower,
         election_min_ms: config.election_min_ms * slower,
         election_max_ms: config.election_max_ms * slower,
+    }
+}
+
+/// What the cluster's side of the node is made of.
+fn host_parts(
+    config: &ServeConfig,
+    home: &Arc<Home>,
+    journal: &Journal,
+    (address, clock, control): (SocketAddr, Arc<dyn Clock>, Option<tokio::runtime::Handle>),
+) -> HostParts {
+    HostParts {
+        local: NodeId(config.node_id),
+        dir: config.data_dir.clone(),
+        store: home.store(),
+        journal: journal.clone(),
+        birth: birth(config, address),
+        checkpoints: checkpoints(config),
+        timers: timers(config),
+        clock,
+        removed: home.removed(),
+        control,
+        secret: home.secret(),
     }
 }
 

@@ -226,7 +226,9 @@ fn judge(path: &str, text: &str) -> Vec<Breach> {
         found.push((1, "a file opens with //!".to_owned()));
     }
     // What stands below `mod tests {` is test and may be longer.
-    let is_test = |pair: &[&str]| pair[0] == "#[cfg(test)]" && pair[1].ends_with('{');
+    let is_test = |pair: &[&str]| {
+        pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod ") && !pair[1].ends_with(";")
+    };
     let all: Vec<&str> = text.lines().collect();
     let lines = all.windows(2).position(is_test).unwrap_or(all.len());
     let test = path.split('/').any(|part| {
