@@ -367,3 +367,20 @@ async fn a_request_that_its_role_forbids_leaves_no_session_behind() {
     let (status, _) = ask_with(&node, (Method::GET, "/v1/sessions/s"), &Value::Null, &root).await;
     assert_eq!(status, 404);
 }
+
+/// What is not there is told in the client's own errors, too.
+#[tokio::test]
+async fn a_path_that_leads_nowhere_is_answered_as_the_client_reads_it() {
+    let node = start_single().await;
+    for (method, path, wanted) in [
+        (Method::GET, "/v1/openai/models", 404),
+        (Method::DELETE, "/v1/openai/chat/completions", 405),
+    ] {
+        let (status, received) = ask_with(&node, (method, path), &Value::Null, &[]).await;
+        let error = &parse(&received)["error"];
+        assert_eq!(status, wanted, "{received}");
+        assert!(error["message"].is_string() && error["code"].is_string(), "{received}");
+    }
+    let (status, received) = ask_with(&node, (Method::GET, "/v1/nothing"), &Value::Null, &[]).await;
+    assert_eq!((status, &parse(&received)["code"]), (404, &json!("unknown_path")));
+}

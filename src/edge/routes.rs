@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -119,12 +119,21 @@ pub(super) fn router(edge: Edge, entrance: Entrance) -> Router {
         router = router.route(path, methods.layer(enter));
     }
     router
-        .fallback(|| async { Problem::new(&error::UNKNOWN_PATH, "see /v1/openapi.json") })
-        .method_not_allowed_fallback(|| async {
-            Problem::new(&error::METHOD_NOT_ALLOWED, "see the header allow")
+        .fallback(async |uri: Uri| {
+            answered_at(&uri, Problem::new(&error::UNKNOWN_PATH, "see /v1/openapi.json")).await
+        })
+        .method_not_allowed_fallback(async |uri: Uri| {
+            answered_at(&uri, Problem::new(&error::METHOD_NOT_ALLOWED, "see the header allow"))
+                .await
         })
         .layer(middleware::from_fn_with_state(edge.clone(), finish))
         .with_state(edge)
+}
+
+/// A problem with a path that leads nowhere, as clients of the dialect below it read it.
+async fn answered_at(uri: &Uri, problem: Problem) -> Response {
+    let dialect = if uri.path().starts_with("/v1/openai/") { "openai_other" } else { "other" };
+    chat::in_dialect(dialect, problem.into_response()).await
 }
 
 /// Checks the origin and the host of each request, answers preflights, counts, and adds the headers that every answer
