@@ -73,6 +73,9 @@ async fn a_worker_speaks_is_steered_and_cancelled_on_its_connection() {
     assert_eq!((&received["what"], &received["turn"]), (&json!("cancel"), &json!("t")));
     worker.emit(&turn, 20, "too late").await;
     assert_eq!(worker.typed("refused").await["code"], "turn_ended");
+    worker.about(&turn, json!({ "type": "heartbeat" })).await;
+    let refused = worker.typed("refused").await;
+    assert_eq!((&refused["seq"], &refused["code"]), (&Value::Null, &json!("turn_ended")));
     // It has room for one turn, and the next one comes when it says that it has stopped.
     input(&node, "poet", "u", "another").await;
     worker.about(&turn, json!({ "type": "done" })).await;
@@ -138,7 +141,7 @@ async fn a_worker_that_does_not_stop_when_it_is_cancelled_is_closed() {
     worker.typed("turn").await;
     let cancel = json!({ "turn": "t", "reason": "stop" });
     assert_eq!(post(&node, "/v1/sessions/s/cancel", &cancel).await.1["cancelled"], 1);
-    assert_eq!(worker.live(|_| false).await, Err("4010 replaced".to_owned()));
+    assert_eq!(worker.live(|_| false).await, Err("4010 not stopped".to_owned()));
 }
 
 #[tokio::test]
@@ -281,6 +284,20 @@ async fn a_worker_by_http_is_told_what_concerns_its_turn() {
     assert_eq!(whats.len(), 3, "{stream}");
     assert!(whats[0].contains("\"what\":\"steer\"") && whats[1].contains("\"what\":\"cancel\""));
     assert!(stream.contains("event: over\n"));
+    // Who has not the turn, or never had it, learns that too, wherever it looks from.
+    let tail = answer["next"].as_str().expect("a cursor").to_owned();
+    let answer = poll(&tail).await;
+    assert_eq!((&answer["signals"][0]["what"], &answer["over"]), (&json!("fenced"), &json!(true)));
+    for turn in ["t/signals?epoch=99", "zz/signals?epoch=1"] {
+        let path = format!("{}/v1/sessions/s/turns/{turn}&wait_ms=0&after={tail}", node.url);
+        let answer = reqwest::get(path).await.expect("an answer").text().await.expect("a text");
+        assert!(
+            answer.contains("\"what\":\"fenced\"") && answer.contains("\"over\":true"),
+            "{answer}"
+        );
+    }
+    let (status, refused) = received("after=0000000001_00000000000000009999".into()).await;
+    assert!(status == 400 && refused.contains("cursor_out_of_range"), "{status} {refused}");
 }
 
 /// Runs a worker until the test is over.

@@ -56,6 +56,11 @@ def ask(path, body=None):
         time.sleep(0.5)
 
 
+def text_of(event):
+    """The text of an input; of one that is JSON, that."""
+    return event["text"] if "text" in event else json.dumps(event.get("data", event.get("base64", "")))
+
+
 def listen(turn, path, steers, stop):
     """Reads the signals of the turn, until it is over for us."""
     after = turn["cursor"]
@@ -78,7 +83,7 @@ def work(turn):
     steers, stop = queue.Queue(), threading.Event()
     threading.Thread(target=listen, args=(turn, path, steers, stop), daemon=True).start()
     inputs = [event for event in turn["events"] if event.get("type") == "input.accepted"]
-    consumed, words, seq = inputs[-1]["serial"], inputs[-1]["text"].split(), 0
+    consumed, words, seq = inputs[-1]["serial"], text_of(inputs[-1]).split(), 0
     # A worker before this one noted which input it answered, and how many words of it were left.
     checkpoint = json.loads(base64.b64decode(turn["checkpoint"] or "") or "null")
     if checkpoint and checkpoint["consumed"] == consumed:
@@ -86,7 +91,7 @@ def work(turn):
     while not stop.wait(PAUSE_S):
         while not steers.empty():
             steer = steers.get()
-            consumed, words = steer["serial"], steer["text"].split()
+            consumed, words = steer["serial"], text_of(steer).split()
         report = {"epoch": turn["epoch"], "seq": seq, "consumed": consumed}
         if words and not DRAIN.is_set():
             report["events"] = [{"text": words.pop(0) + " "}]

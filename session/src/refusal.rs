@@ -170,7 +170,7 @@ pub enum Refusal {
     #[error("the turn is not to be had now")]
     TurnAlreadyClaimed,
     /// The worker's lease is over: nothing more that it puts out is taken (S4).
-    #[error("epoch {given} is over; the turn is at {held}")]
+    #[error("epoch {given} does not have the turn; the last one was {held}")]
     Fenced {
         /// The epoch of the request.
         given: TurnEpoch,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use clap::Args;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -101,17 +102,27 @@ async fn begin(
     }
 }
 
-fn shown(event: &Event, cursor: Option<String>) -> Value {
-    let mut line = json!({
-        "serial": event.serial,
-        "cursor": cursor,
-        "time": event.time,
-        "format": event.format,
-        "chain": event.chain,
-    });
-    match str::from_utf8(&event.payload) {
-        Ok(text) => line["text"] = text.into(),
-        Err(_) => line["base64"] = STANDARD.encode(&event.payload).into(),
+/// An event as a line, with the members that readers of the protocol get; its payload byte for byte.
+fn shown(event: &Event, cursor: Option<String>) -> String {
+    let mut line = event.members.clone();
+    for (name, value) in [
+        ("serial", event.serial.into()),
+        ("cursor", cursor.into()),
+        ("time", event.time.into()),
+        ("format", event.format.clone().into()),
+        ("chain", event.chain.clone().into()),
+    ] {
+        line.insert(name.to_owned(), value);
     }
-    line
+    let text = str::from_utf8(&event.payload).ok();
+    let json = text
+        .filter(|text| event.format == "json" && serde_json::from_str::<&RawValue>(text).is_ok());
+    let (name, payload) = match (json, text) {
+        (Some(json), _) => ("data", json.to_owned()),
+        (None, Some(text)) => ("text", Value::from(text).to_string()),
+        (None, None) => ("base64", Value::from(STANDARD.encode(&event.payload)).to_string()),
+    };
+    let mut line = Value::from(line).to_string();
+    line.pop();
+    format!("{line},\"{name}\":{payload}}}")
 }

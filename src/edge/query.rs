@@ -25,7 +25,10 @@ impl Query {
     pub(super) fn only(self, known: &[&str]) -> Result<Query, Problem> {
         for (at, (name, _)) in self.0.iter().enumerate() {
             if !known.contains(&name.as_str()) {
-                let detail = format!("{name:?} is not known here; {} are", known.join(", "));
+                let detail = match known {
+                    [] => format!("{name:?} is not known here; nothing is"),
+                    known => format!("{name:?} is not known here; known: {}", known.join(", ")),
+                };
                 return Err(Problem::new(&error::BAD_QUERY, detail));
             }
             if self.0[..at].iter().any(|(earlier, _)| earlier == name) {

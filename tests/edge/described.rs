@@ -8,8 +8,6 @@ use serde_json::{Value, json};
 
 use super::ask;
 
-/// Members under the names that they had before (decision 0083), which are taken and not described.
-const FORMER: [&str; 4] = ["input", "said", "heard", "quiet_ms"];
 /// What a body has only as a frame of a connection: by HTTP the path says it.
 const IN_PATH: [&str; 4] = ["type", "session", "turn", "interaction"];
 
@@ -58,7 +56,6 @@ async fn a_body_has_the_members_of_its_schema_and_no_others() {
             };
             read += 1;
             let is_known = |name: &String| members.contains(name);
-            taken.retain(|name| is_known(name) || !FORMER.contains(&name.as_str()));
             taken.retain(|name| is_known(name) || !IN_PATH.contains(&name.as_str()));
             if taken != members {
                 differ.push(format!("{path}: takes {taken:?}, described are {members:?}"));

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use serde_json::{Map, Value};
 
 /// One event of a session, its payload byte for byte as it was appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub struct Event {
     /// Hash of this event and all before it, in hexadecimal.
     pub chain: String,
     pub producer: Option<Producer>,
+    /// What it means, where it is more than a payload: `type`, `turn`, `agent` and the like, as the protocol has them.
+    pub members: Map<String, Value>,
 }
 
 /// The request that an event came with.
@@ -26,6 +29,9 @@ pub struct Producer {
     pub epoch: u64,
     pub seq: u64,
 }
+
+/// The members that have a field of their own.
+const OWN: [&str; 8] = ["serial", "time", "format", "data", "text", "base64", "chain", "producer"];
 
 #[derive(Deserialize)]
 struct Shape<'t> {
@@ -66,7 +72,11 @@ impl Event {
             }
             _ => return Err(BadEvent("it has not exactly one payload".to_owned())),
         };
+        let mut members: Map<String, Value> =
+            serde_json::from_str(json).map_err(|why| BadEvent(why.to_string()))?;
+        members.retain(|name, _| !OWN.contains(&name.as_str()));
         Ok(Event {
+            members,
             serial: shape.serial,
             time: shape.time,
             format: shape.format,
@@ -93,5 +103,12 @@ mod tests {
         assert_eq!(parse(r#""base64":"/w==""#).unwrap(), &[0xff][..]);
         assert!(parse(r#""base64":"/w==","text":"""#).is_err());
         assert!(parse(r#""x":1"#).is_err());
+    }
+
+    #[test]
+    fn what_an_event_means_is_kept() {
+        let json = r#"{"serial":1,"time":2,"format":"json","data":null,"chain":"c","type":"turn.started","epoch":3}"#;
+        let members = Event::parse(json).unwrap().members;
+        assert_eq!(Value::from(members), serde_json::json!({ "type": "turn.started", "epoch": 3 }));
     }
 }

@@ -61,7 +61,8 @@ async fn stream(
     headers::plain_body(&headers)?;
     if !matches!(headers::media_type(&headers)?.as_str(), "" | LINES) {
         body::discard(&mut body).await;
-        let detail = format!("output without an end is {LINES}");
+        let detail =
+            format!("with epoch in the query the body is lines, {LINES}; one report is without");
         return Err(Problem::new(&error::UNSUPPORTED_TYPE, detail));
     }
     let room = edge.windows.clone().try_acquire_owned().map_err(|_| {
@@ -70,10 +71,10 @@ async fn stream(
     let too_long = |bytes: usize, limit: usize| {
         Problem::new(
             &error::BODY_TOO_LARGE,
-            format!("a line has {bytes} bytes; the limit is {limit}"),
+            format!("a line has {bytes} bytes and more; the limit is {limit}"),
         )
     };
-    let mut lines = Lines::new(body, limits::WINDOW_BYTES, too_long, edge.room.hold());
+    let mut lines = Lines::new(body, limits::BODY_BYTES, too_long, edge.room.hold());
     lines.invite(&headers).await;
     let speaker = Speaker {
         edge,

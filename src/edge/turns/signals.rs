@@ -28,7 +28,12 @@ use crate::auth::Ending;
 use crate::edge::State;
 use crate::ids::{Cursor, TurnEpoch};
 use crate::limits;
-use crate::runtime::agent::{Codec, Fed, Feed, Signal, ToWorker, TurnKey};
+use crate::runtime::Freshness;
+use crate::runtime::agent::{Codec, Fed, Feed, Signal, ToWorker, TurnKey, What};
+use crate::session::TurnStatus;
+
+/// How long what is in the log is looked for, where the worker does not have the turn.
+const LAST_SIGNALS: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy)]
 enum Mode {
@@ -60,15 +65,59 @@ pub(in crate::edge) async fn signals(
     let after =
         Cursor::parse(after).map_err(|why| Problem::new(&error::BAD_CURSOR, why.to_string()))?;
     let key = TurnKey { session, turn, epoch };
-    let feed = signals_of(Feed::after(edge.runtime.sessions.clone(), key, after));
+    let has_turn = has_turn(&edge, &key, after, headers::deadline(&headers)?).await?;
+    let feed = signals_of(Feed::after(edge.runtime.sessions.clone(), key.clone(), after));
+    let feed = if has_turn { feed } else { ended(feed, key) };
     match mode {
         Mode::Sse => Ok(streamed(&edge, feed, caller.ending())),
         Mode::LongPoll => {
             let wait = wait_ms.map_or(edge.settings.long_poll, Duration::from_millis);
+            let wait = if has_turn { wait } else { wait.max(2 * LAST_SIGNALS) };
             let polled = polled(&edge, feed, after, Instant::now() + wait);
             while_granted(&caller, async { Ok(polled.await) }).await
         }
     }
+}
+
+/// Whether the worker has the turn, as far as can be known now.
+///
+/// # Errors
+/// The place is beyond the log.
+async fn has_turn(
+    edge: &Edge,
+    key: &TurnKey,
+    after: Cursor,
+    deadline: Instant,
+) -> Result<bool, Problem> {
+    let status = edge.runtime.sessions.status(&key.session, Freshness::Linearizable, deadline);
+    // Without an answer, and without a session, the feed finds out.
+    let Ok(Some(status)) = status.await else { return Ok(true) };
+    if after.incarnation == status.incarnation && status.tail < after.serial {
+        let detail =
+            format!("the cursor is at {}, beyond the tail at {}", after.serial, status.tail);
+        return Err(Problem::new(&error::CURSOR_OUT_OF_RANGE, detail));
+    }
+    let has = |turn: &TurnStatus| {
+        turn.turn == key.turn && turn.lease.as_ref().is_some_and(|lease| lease.epoch == key.epoch)
+    };
+    Ok(status.turns.iter().any(has))
+}
+
+/// The signals that are there for a worker that does not have the turn any more; the last one ends it.
+fn ended(feed: BoxStream<'static, Signal>, key: TurnKey) -> BoxStream<'static, Signal> {
+    let until = Instant::now() + LAST_SIGNALS;
+    stream::unfold(Some((feed, key)), move |going| async move {
+        let (mut feed, key) = going?;
+        match timeout_at(until, feed.next()).await {
+            Ok(signal) => {
+                let signal = signal?;
+                let going = (!signal.what.is_end()).then_some((feed, key));
+                Some((signal, going))
+            }
+            Err(_) => Some((Signal { key, what: What::Fenced, cursor: None, event: None }, None)),
+        }
+    })
+    .boxed()
 }
 
 /// The signals of a feed, and then nothing: the turn is no more of the worker's.

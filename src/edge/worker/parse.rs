@@ -83,14 +83,16 @@ fn parse(tenant: Option<&TenantName>, head: &Head, frame: &[u8]) -> Result<Frame
             let (session, report) = turns::frame(tenant, frame)?;
             let has_output = report.output.is_some();
             if !has_output {
-                return Err(bad("output has a seq, which counts from 0 in each epoch"));
+                return Err(bad(
+                    "an output frame has a seq, which counts from 0 in each epoch; a heartbeat has none",
+                ));
             }
             FromWorker::Report { session, report: Box::new(report) }
         }
         "heartbeat" | "beat" => {
             let (session, report) = turns::frame(tenant, frame)?;
             if report.output.is_some() {
-                return Err(bad("a heartbeat has no output"));
+                return Err(bad("a heartbeat has no seq, and no output"));
             }
             FromWorker::Report { session, report: Box::new(report) }
         }

@@ -74,6 +74,7 @@ fn acknowledged(ack: &Ack) -> Value {
         "turn": turn.as_str(),
         "epoch": epoch,
         "seq": ack.seq,
+        "duplicate": ack.duplicate,
         "first": ack.places.map(|(first, _)| first.0),
         "last": ack.places.map(|(_, last)| last.0),
         "over": ack.over,

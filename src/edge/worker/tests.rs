@@ -95,13 +95,14 @@ fn what_is_told_is_one_line_with_the_event_as_readers_see_it() {
     let ack = Ack {
         key: key(),
         seq: 4,
+        duplicate: false,
         places: None,
         over: true,
         last_input: Serial(2),
         tools: Vec::new(),
     };
     let frame = Frames::default().write(&ToWorker::Ack(Box::new(ack)));
-    expect![[r#"{"epoch":3,"first":null,"last":null,"last_input":2,"over":true,"seq":4,"session":"s","turn":"t","type":"ack"}"#]]
+    expect![[r#"{"duplicate":false,"epoch":3,"first":null,"last":null,"last_input":2,"over":true,"seq":4,"session":"s","turn":"t","type":"ack"}"#]]
         .assert_eq(str::from_utf8(&frame).unwrap());
     expect![[r#"{"max_output_bytes":983040,"node":2,"type":"registered"}"#]]
         .assert_eq(str::from_utf8(&Frames::default().registered(2)).unwrap());

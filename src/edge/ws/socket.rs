@@ -91,7 +91,7 @@ impl CloseReason {
             CloseReason::Crowded => Some((1013, "too many bytes wait on this node; try later")),
             CloseReason::Slow => Some((4008, "slow_consumer")),
             CloseReason::Silent => Some((4009, "silent")),
-            CloseReason::Defiant => Some((4010, "replaced")),
+            CloseReason::Defiant => Some((4010, "not stopped")),
             CloseReason::Ended(ended) => Some((4011, ended.code())),
         }
     }
@@ -154,7 +154,7 @@ impl SocketReceiver {
     pub(super) fn objection(&self, reason: CloseReason) -> Option<Problem> {
         (reason == CloseReason::TooLarge).then(|| {
             let limit = self.limit.get();
-            let detail = format!("the limit is {limit} bytes; what is larger goes by HTTP");
+            let detail = format!("the limit is {limit} bytes; send it in more frames");
             Problem::new(&error::FRAME_TOO_LARGE, detail).with("limit", limit)
         })
     }

@@ -300,8 +300,8 @@ impl Link {
             },
         };
         let ToTurn::TurnReport(received) = undelivered else { return };
-        let Some(seq) = received.report.output.as_ref().map(|output| output.seq) else { return };
-        self.refuse(key, Some(seq));
+        let seq = received.report.output.as_ref().map(|output| output.seq);
+        self.refuse(key, seq);
     }
 
     /// Sends what is not kept, if it is of a turn that the worker has: that of a fenced one is refused (S4).

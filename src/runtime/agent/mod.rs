@@ -180,6 +180,8 @@ pub enum What {
 pub struct Ack {
     pub key: TurnKey,
     pub seq: u64,
+    /// Whether a report under this seq was taken before; of this one nothing is in the log then.
+    pub duplicate: bool,
     /// Where its output lies in the log; none where it had none, or the places are forgotten.
     pub places: Option<(Serial, Serial)>,
     /// Whether the turn is over.

@@ -241,7 +241,7 @@ impl Speaking {
     async fn answer_again(&self, incoming: &Received, order: Order) {
         let Some(seq) = incoming.report.output.as_ref().map(|output| output.seq) else { return };
         let refusal = match order {
-            Order::Taken => return self.ack(seq, None, false, Vec::new()).await,
+            Order::Taken => return self.ack((seq, true), None, false, Vec::new()).await,
             Order::Gap { expected } => Refusal::SequenceGap { expected, received: seq },
             _ => Refusal::OutcomeForgotten,
         };
@@ -284,14 +284,15 @@ impl Speaking {
     }
 
     async fn answer(&mut self, batch: &Batch, reply: &Reply) -> Came {
-        let Applied::OutputAccepted { places, over, last_input, tools, .. } = &reply.applied else {
+        let Applied::OutputAccepted { places, duplicate, over, last_input, tools } = &reply.applied
+        else {
             unreachable!("a report is answered by OutputAccepted")
         };
         let (over, ends) = (*over, batch.ends());
         self.last_input = *last_input;
         for (seq, places) in batch.answers(*places) {
             // A report that begins calls is a command of its own.
-            self.ack(seq, places, over, tools.clone()).await;
+            self.ack((seq, *duplicate), places, over, tools.clone()).await;
         }
         if over || ends { Came::Left } else { Came::Applied }
     }
@@ -404,13 +405,20 @@ impl Speaking {
 
     async fn ack(
         &self,
-        seq: u64,
+        (seq, duplicate): (u64, bool),
         places: Option<(Serial, Serial)>,
         over: bool,
         tools: Vec<(CallId, u128)>,
     ) {
-        let ack =
-            Ack { key: self.key.clone(), seq, places, over, last_input: self.last_input, tools };
+        let ack = Ack {
+            key: self.key.clone(),
+            seq,
+            duplicate,
+            places,
+            over,
+            last_input: self.last_input,
+            tools,
+        };
         self.tell(ToWorker::Ack(Box::new(ack))).await;
     }
 
