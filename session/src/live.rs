@@ -16,7 +16,7 @@ use super::fork::{Fork, Holds};
 use super::import::{Arrival, Coming};
 use super::log::Log;
 use super::outcome::{Applied, DeleteReason};
-use super::producers::{Place, Producers};
+use super::producers::{AppendPlace, Producers};
 use super::refusal::Refusal;
 use super::spent::Spent;
 use super::standing::Standing;
@@ -299,13 +299,13 @@ impl Live {
     fn again_upto(&self, first: &Origin, last: u64) -> Applied {
         let place = |seq| self.producers.place(&Origin { seq, ..first.clone() });
         let begin = match place(first.seq) {
-            Place::Events { first, .. } => Some(first),
-            Place::Close | Place::Forgotten => None,
+            AppendPlace::Events { first, .. } => Some(first),
+            AppendPlace::Close | AppendPlace::Forgotten => None,
         };
         let end = match place(last) {
-            Place::Events { last, .. } => Some(last),
-            Place::Close => Some(self.log.tail),
-            Place::Forgotten => None,
+            AppendPlace::Events { last, .. } => Some(last),
+            AppendPlace::Close => Some(self.log.tail),
+            AppendPlace::Forgotten => None,
         };
         Applied::Appended {
             first: begin,
@@ -377,12 +377,12 @@ impl Live {
             _ => false,
         };
         let (first, last) = match place {
-            Place::Close => {
+            AppendPlace::Close => {
                 let tail = self.log.tail;
                 return Ok(Some(Applied::Closed { tail, duplicate: true, again: true }));
             }
-            Place::Events { first, last } => (Some(first), Some(last)),
-            Place::Forgotten => (None, None),
+            AppendPlace::Events { first, last } => (Some(first), Some(last)),
+            AppendPlace::Forgotten => (None, None),
         };
         let seq = self.producers.last(&origin.producer);
         Ok(Some(Applied::Appended { first, last, duplicate: true, closed, seq }))

@@ -44,7 +44,7 @@ pub(super) struct Run {
 
 /// Where an accepted request went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum AppendPlace {
     Events {
         first: Serial,
         last: Serial,
@@ -60,7 +60,7 @@ impl Producers {
     ///
     /// # Errors
     /// The request is neither a retry nor next.
-    pub(super) fn recall(&self, given: &Origin) -> Result<Option<Place>, Refusal> {
+    pub(super) fn recall(&self, given: &Origin) -> Result<Option<AppendPlace>, Refusal> {
         let held = self.find(&given.producer).ok().map(|at| &self.all[at]);
         let expected = match held {
             Some(held) if given.epoch < held.epoch || held.is_spent_by(given) => {
@@ -137,9 +137,9 @@ impl Producers {
     }
 
     /// Where a known request went.
-    pub(super) fn place(&self, of: &Origin) -> Place {
+    pub(super) fn place(&self, of: &Origin) -> AppendPlace {
         let at = self.find(&of.producer);
-        at.map_or(Place::Forgotten, |at| self.all[at].place(of.seq))
+        at.map_or(AppendPlace::Forgotten, |at| self.all[at].place(of.seq))
     }
 
     /// Whether the last accepted request of this producer had this seq.
@@ -233,11 +233,11 @@ impl Producer {
         self.runs.is_empty() && given.epoch <= self.epoch
     }
 
-    fn place(&self, seq: u64) -> Place {
+    fn place(&self, seq: u64) -> AppendPlace {
         let at = self.runs.partition_point(|run| run.seq <= seq);
         match at.checked_sub(1) {
             Some(at) => self.runs[at].place(seq),
-            None => Place::Forgotten,
+            None => AppendPlace::Forgotten,
         }
     }
 
@@ -259,13 +259,13 @@ impl Producer {
 }
 
 impl Run {
-    fn place(&self, seq: u64) -> Place {
+    fn place(&self, seq: u64) -> AppendPlace {
         if self.events == 0 {
-            return Place::Close;
+            return AppendPlace::Close;
         }
         let events = u64::from(self.events);
         let first = self.serial.0 + (seq - self.seq) * events;
-        Place::Events { first: Serial(first), last: Serial(first + events - 1) }
+        AppendPlace::Events { first: Serial(first), last: Serial(first + events - 1) }
     }
 
     fn is_continued_by(&self, new: &Run) -> bool {
@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(producers.all[0].runs.capacity(), 1);
         assert_eq!(
             producers.recall(&origin("p", 5_000)),
-            Ok(Some(Place::Events { first: Serial(15_001), last: Serial(15_003) }))
+            Ok(Some(AppendPlace::Events { first: Serial(15_001), last: Serial(15_003) }))
         );
     }
 
@@ -304,8 +304,8 @@ mod tests {
             producers.remember(&origin("p", seq), Serial(1 + 2 * seq), 1, Millis(0));
         }
         let place = |seq| producers.recall(&origin("p", seq)).unwrap().unwrap();
-        assert_eq!(place(35), Place::Forgotten);
-        assert_eq!(place(36), Place::Events { first: Serial(73), last: Serial(73) });
+        assert_eq!(place(35), AppendPlace::Forgotten);
+        assert_eq!(place(36), AppendPlace::Events { first: Serial(73), last: Serial(73) });
     }
 
     #[test]

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::cookie::Cookie;
 use super::quota::Accounts;
-use super::{Key, Place, Refused};
+use super::{Key, Refused, StreamSlot};
 use crate::config::QuotaLimits;
 
 /// What the root key is called.
@@ -28,7 +28,7 @@ pub struct Caller {
     /// Cancelled when no caller is let in any more without a credential.
     closed: Option<Arc<CancellationToken>>,
     /// What its request takes of its quotas, as long as a clone of it is held.
-    place: Option<Arc<Place>>,
+    place: Option<Arc<StreamSlot>>,
 }
 
 #[derive(Debug)]
@@ -237,7 +237,7 @@ impl Caller {
     }
 
     /// The same in a stream that has this place, until the last of its clones and of their [`Ending`]s is gone.
-    pub fn in_place(self, place: Place) -> Caller {
+    pub fn in_place(self, place: StreamSlot) -> Caller {
         Caller { place: Some(Arc::new(place)), ..self }
     }
 
@@ -395,7 +395,7 @@ impl Known {
 /// Whatever lives for long has one, so it also holds the place of its stream.
 pub struct Ending {
     ended: Option<BoxFuture<'static, Ended>>,
-    _place: Option<Arc<Place>>,
+    _place: Option<Arc<StreamSlot>>,
 }
 
 impl Ending {

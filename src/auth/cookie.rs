@@ -48,11 +48,11 @@ pub(super) struct Cookies {
     out: HashMap<u64, (Millis, Option<TenantName>)>,
     /// How many of them are of each tenant.
     of_tenant: HashMap<Option<TenantName>, usize>,
-    live: Mutex<Live>,
+    live: Mutex<LiveCookies>,
 }
 
 #[derive(Default)]
-struct Live {
+struct LiveCookies {
     by_id: HashMap<u64, Weak<Cookie>>,
     /// How many there may be before those are looked for that no caller has any more.
     sweep_at: usize,
@@ -120,7 +120,7 @@ impl Cookies {
         Some(cookie)
     }
 
-    fn live(&self) -> std::sync::MutexGuard<'_, Live> {
+    fn live(&self) -> std::sync::MutexGuard<'_, LiveCookies> {
         self.live.lock().expect("no panic under this lock")
     }
 }

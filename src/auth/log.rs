@@ -44,13 +44,13 @@ pub(super) struct Log<S> {
     config: Config,
     sum: RwLock<S>,
     /// How far the log was read.
-    read: watch::Sender<Place>,
+    read: watch::Sender<StreamSlot>,
     /// When the last look for what is not known began that came to its end.
     looked: Mutex<Option<Instant>>,
 }
 
 /// A place in the log; before all of them where there is no log.
-pub(super) type Place = (Incarnation, Serial);
+pub(super) type StreamSlot = (Incarnation, Serial);
 
 /// Why the log could not be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +93,7 @@ impl<S: Sum> Log<S> {
     }
 
     /// Changes with each piece of the log that is read.
-    pub(super) fn changes(&self) -> watch::Receiver<Place> {
+    pub(super) fn changes(&self) -> watch::Receiver<StreamSlot> {
         self.read.subscribe()
     }
 
@@ -193,7 +193,7 @@ impl<S: Sum> Log<S> {
         self.reach((reply.incarnation, last), deadline).await
     }
 
-    async fn reach(&self, place: Place, deadline: Instant) -> Result<(), LogError> {
+    async fn reach(&self, place: StreamSlot, deadline: Instant) -> Result<(), LogError> {
         let mut read = self.read.subscribe();
         let reached = timeout_at(deadline, read.wait_for(|read| place <= *read)).await;
         reached.map(drop).map_err(late)

@@ -35,7 +35,7 @@ pub use cookie::NewCookie;
 pub use key::{KeyText, Secret};
 pub use keyring::{Key, Keyring, KeyringError};
 pub use log::LogError;
-pub use quota::{Cost, Exceeded, Place, Quotas};
+pub use quota::{Cost, Exceeded, Quotas, StreamSlot};
 pub use signing::SigningSecret;
 pub use ticket::Ticket;
 

@@ -10,14 +10,14 @@ pub(super) const END_MARK: &str = "_end";
 
 /// A place to begin, and whether the reader has seen that nothing follows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct Beginning {
     pub(super) start: Start,
     pub(super) has_seen_end: bool,
 }
 
 /// Takes `start`, `now` or a cursor; nothing given is the start.
-pub(super) fn place(text: Option<&str>) -> Result<Place, Problem> {
-    let fresh = |start| Ok(Place { start, has_seen_end: false });
+pub(super) fn place(text: Option<&str>) -> Result<Beginning, Problem> {
+    let fresh = |start| Ok(Beginning { start, has_seen_end: false });
     match text {
         None | Some("start") => fresh(Start::Beginning),
         Some("now") => fresh(Start::Tail),
@@ -28,13 +28,13 @@ pub(super) fn place(text: Option<&str>) -> Result<Place, Problem> {
             };
             let cursor = Cursor::parse(text)
                 .map_err(|why| Problem::new(&error::BAD_CURSOR, why.to_string()))?;
-            Ok(Place { start: Start::After(cursor), has_seen_end })
+            Ok(Beginning { start: Start::After(cursor), has_seen_end })
         }
     }
 }
 
 /// A place that no log has: whoever is attached there gets `reset`, and then the log from its start.
-pub(super) const UNKNOWN: Place = Place {
+pub(super) const UNKNOWN: Beginning = Beginning {
     start: Start::After(Cursor { incarnation: Incarnation(0), serial: Serial::ZERO }),
     has_seen_end: false,
 };
@@ -51,7 +51,7 @@ mod tests {
     #[test]
     fn a_place_is_start_now_or_a_whole_cursor() {
         let cursor = Cursor { incarnation: Incarnation(2), serial: Serial(5) };
-        let at = |has_seen_end| Place { start: Start::After(cursor), has_seen_end };
+        let at = |has_seen_end| Beginning { start: Start::After(cursor), has_seen_end };
         assert_eq!(place(Some(&cursor.to_string())).unwrap(), at(false));
         assert_eq!(place(Some(&format!("{cursor}_end"))).unwrap(), at(true));
         assert_eq!(place(None).unwrap().start, Start::Beginning);

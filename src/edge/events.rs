@@ -8,7 +8,7 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use tokio::time::Instant;
 
-use super::cursor::{self, Place};
+use super::cursor::{self, Beginning};
 use super::error::{self, Problem};
 use super::gate::{By, while_granted};
 use super::history::{self, At, Log};
@@ -48,7 +48,7 @@ pub(super) struct ReadRequest {
     freshness: Freshness,
     /// What is wanted beside the events.
     wants: attached::AttachOptions,
-    place: Place,
+    place: Beginning,
     /// Where else a page lies: it ends before a place, or begins after a serial of the present life.
     page: Option<PageAt>,
 }
@@ -195,11 +195,12 @@ async fn attach(
     deadline: Instant,
 ) -> Result<Option<(Reader, Instant)>, Problem> {
     let ReadRequest { mode, freshness, place, .. } = *request;
-    let attach = |place: Place, until| edge.sessions().attach(id, place.start, freshness, until);
+    let attach =
+        |place: Beginning, until| edge.sessions().attach(id, place.start, freshness, until);
     let (mut found, mut deadline) = (attach(place, deadline).await, deadline);
     if request.waits && matches!(found, Err(AttachError::NotFound)) {
         // All of a session that is not there yet is still to come.
-        let all = Place { start: Start::Beginning, ..place };
+        let all = Beginning { start: Start::Beginning, ..place };
         let from_now = place.start == Start::Tail && !request.wants.snapshot;
         let place = if from_now { all } else { place };
         found = tokio::select! {
@@ -226,7 +227,7 @@ async fn attach(
 async fn once_there(
     edge: &Edge,
     id: &SessionId,
-    place: Place,
+    place: Beginning,
     freshness: Freshness,
 ) -> Result<Reader, AttachError> {
     let mut pause = ASK_AGAIN.start;

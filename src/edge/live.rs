@@ -36,7 +36,7 @@ pub(super) const PARTING_MS: u64 = 100;
 const RETRY_MS: std::ops::Range<u64> = 500..1500;
 
 /// A stream and what it has to send next.
-pub(super) struct Live {
+pub(super) struct EventStream {
     telling: Telling,
     /// When its reader may read no more.
     ending: Ending,
@@ -58,7 +58,7 @@ pub(super) async fn response(
         // The one answer upon which an EventSource does not come back.
         return StatusCode::NO_CONTENT.into_response();
     }
-    let live = Live { telling, ending, stop: edge.stop.clone() };
+    let live = EventStream { telling, ending, stop: edge.stop.clone() };
     let body = match takeover {
         Some(takeover) => takeover.body(opening, live),
         None => {
@@ -100,7 +100,7 @@ fn rendered(frames: Control) -> Bytes {
     frame::control(frames.name, id.as_deref(), &frames.data)
 }
 
-impl Live {
+impl EventStream {
     /// Waits for the next bytes; none after the end. An error is the last item.
     pub(super) async fn next(&mut self) -> Option<Result<Bytes, BrokenOff>> {
         match self.telling.stage() {

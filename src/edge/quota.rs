@@ -9,7 +9,7 @@ use super::Edge;
 use super::durable::STREAM_APPEND;
 use super::error::{self, Problem};
 use crate::auth::quota::Quota;
-use crate::auth::{Caller, Exceeded, Place};
+use crate::auth::{Caller, Exceeded, StreamSlot};
 
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -61,7 +61,7 @@ pub(super) fn seated(
 ///
 /// # Errors
 /// The caller's tenant or key has as many as it may.
-pub(super) fn place(edge: &Edge, caller: &Caller) -> Result<Option<Place>, Problem> {
+pub(super) fn place(edge: &Edge, caller: &Caller) -> Result<Option<StreamSlot>, Problem> {
     Ok(edge.auth.quotas().place(caller)?)
 }
 

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use super::live::Live;
+use super::live::EventStream;
 use crate::limits;
 
 /// Length of a chunk in hexadecimal and a line end.
@@ -17,7 +17,7 @@ const CHUNK_HEAD: usize = 18;
 const DISCARD: usize = 64;
 
 /// Writes what the live stream has until it ends, breaks off, or the client leaves.
-pub(super) async fn run<T>(mut socket: T, mut live: Box<Live>)
+pub(super) async fn run<T>(mut socket: T, mut live: Box<EventStream>)
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
@@ -86,13 +86,13 @@ mod tests {
 
     /// What a task for this costs while it waits.
     fn size<A, B, F>(_: impl Fn(A, B) -> F) -> usize {
-        size_of::<F>() + size_of::<Live>()
+        size_of::<F>() + size_of::<EventStream>()
     }
 
     #[test]
     fn an_idle_reader_is_small() {
         let bytes = size(run::<Connection>);
-        let (live, socket) = (size_of::<Live>(), size_of::<Connection>());
+        let (live, socket) = (size_of::<EventStream>(), size_of::<Connection>());
         let of = format!("{live} of what it tells, {socket} of its connection");
         assert!(bytes <= 2048, "the task of one live stream takes {bytes} bytes: {of}");
     }

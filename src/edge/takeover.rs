@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 use futures::stream;
 
 use super::connection::Connection;
-use super::live::Live;
+use super::live::EventStream;
 
 /// What the body and the socket of one connection know of each other.
 #[derive(Default)]
@@ -29,7 +29,7 @@ struct State {
 
 /// What goes on without hyper.
 pub(super) enum Onward {
-    Live(Box<Live>),
+    Live(Box<EventStream>),
     Upgraded(Upgraded),
 }
 
@@ -53,7 +53,7 @@ struct LetGo;
 
 impl Takeover {
     /// The body that begins with `opening` and then hands the connection over.
-    pub(super) fn body(self: Arc<Self>, opening: Bytes, live: Live) -> Body {
+    pub(super) fn body(self: Arc<Self>, opening: Bytes, live: EventStream) -> Body {
         self.state().onward = Some(Onward::Live(Box::new(live)));
         let begin = (self, Some(opening));
         Body::from_stream(stream::unfold(begin, |(takeover, opening)| async {

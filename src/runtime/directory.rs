@@ -40,7 +40,7 @@ pub(super) struct Directory {
 }
 
 /// Where a command is taken.
-pub(super) enum Place {
+pub(super) enum TargetNode {
     Here(Arc<Group>, Arc<Shard>),
     At(NodeId),
     /// An election is under way, or no node that knows is in reach.
@@ -101,11 +101,11 @@ impl Directory {
         loop {
             let bytes = keyed(doubt.is_some());
             let attempt = match self.place(id, hint.take(), attempts) {
-                Place::Here(group, shard) => {
+                TargetNode::Here(group, shard) => {
                     self.submit_here(&group, &shard, id, class, bytes, deadline).await
                 }
-                Place::At(node) => self.forward(node, id, (bytes, grant), deadline).await,
-                Place::Nobody => Attempt::Elsewhere(None),
+                TargetNode::At(node) => self.forward(node, id, (bytes, grant), deadline).await,
+                TargetNode::Nobody => Attempt::Elsewhere(None),
             };
             match attempt {
                 Attempt::Done(done) => return concluded(done, doubt.is_some(), is_remembered),
@@ -138,11 +138,11 @@ impl Directory {
         deadline: Instant,
     ) -> Response {
         let attempt = match self.place(id, None, 0) {
-            Place::Here(group, shard) => {
+            TargetNode::Here(group, shard) => {
                 self.submit_here(&group, &shard, id, class, command, deadline).await
             }
-            Place::At(node) => Attempt::Elsewhere(Some(node)),
-            Place::Nobody => Attempt::Elsewhere(None),
+            TargetNode::At(node) => Attempt::Elsewhere(Some(node)),
+            TargetNode::Nobody => Attempt::Elsewhere(None),
         };
         match attempt {
             Attempt::Done(done) => Response::Submitted(done),
@@ -151,17 +151,22 @@ impl Directory {
         }
     }
 
-    pub(super) fn place(&self, id: &SessionId, hint: Option<NodeId>, attempts: usize) -> Place {
+    pub(super) fn place(
+        &self,
+        id: &SessionId,
+        hint: Option<NodeId>,
+        attempts: usize,
+    ) -> TargetNode {
         let map = self.host.map().borrow().clone();
-        let Some(group_id) = map.group_of(id.full().as_bytes()) else { return Place::Nobody };
+        let Some(group_id) = map.group_of(id.full().as_bytes()) else { return TargetNode::Nobody };
         let local = self.host.local();
         let here = self.host.group(group_id).zip(self.shards.get(group_id));
         match (here, hint) {
-            (Some((group, shard)), _) if group.leads() => Place::Here(group, shard),
-            (_, Some(node)) if node != local => Place::At(node),
+            (Some((group, shard)), _) if group.leads() => TargetNode::Here(group, shard),
+            (_, Some(node)) if node != local => TargetNode::At(node),
             (Some((group, _)), _) => match group.leader() {
-                Some(leader) if leader != local => Place::At(leader),
-                _ => Place::Nobody,
+                Some(leader) if leader != local => TargetNode::At(leader),
+                _ => TargetNode::Nobody,
             },
             // This node has no replica and sends the request to those that have one, each in its turn.
             (None, _) => {
@@ -169,7 +174,7 @@ impl Directory {
                 let replicas = map.placement.replicas(group_id).iter();
                 let reachable: Vec<_> = replicas.filter(|node| connected.contains(node)).collect();
                 let turn = attempts % reachable.len().max(1);
-                reachable.get(turn).map_or(Place::Nobody, |node| Place::At(**node))
+                reachable.get(turn).map_or(TargetNode::Nobody, |node| TargetNode::At(**node))
             }
         }
     }

@@ -3,8 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::place::Place;
-use super::state::{Link, Plan, State};
+use super::place::LogPosition;
+use super::state::{Plan, State, StreamLink};
 use crate::ids::Incarnation;
 use crate::session::{Format, NewEvent};
 
@@ -26,7 +26,7 @@ pub(super) enum Change {
     /// Streams joined, dealt with up to a place.
     Linked {
         explicit: bool,
-        streams: Vec<(String, Option<Place>)>,
+        streams: Vec<(String, Option<LogPosition>)>,
     },
     /// A client took streams back.
     Unlinked {
@@ -41,7 +41,7 @@ pub(super) enum Change {
         generation: u64,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         token: Option<Token>,
-        streams: Vec<(String, Place)>,
+        streams: Vec<(String, LogPosition)>,
     },
     /// The webhook took the wake; `done`: and dealt with all of it.
     Delivered {
@@ -63,7 +63,7 @@ pub(super) enum Change {
     },
     Acked {
         generation: u64,
-        acks: Vec<(String, Place)>,
+        acks: Vec<(String, LogPosition)>,
         done: bool,
     },
     Released {
@@ -75,7 +75,7 @@ pub(super) enum Change {
     },
     /// The links of a `Kept` before it.
     Links {
-        links: Vec<(String, Link)>,
+        links: Vec<(String, StreamLink)>,
     },
 }
 

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::fault::Fault;
 pub use self::named::Named;
-pub use self::place::Place;
+pub use self::place::LogPosition;
 use self::secret::Keys;
 pub use self::secret::tenant_of;
 pub use self::state::{Deliver, Plan, Refused};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::{StreamExt, stream};
 use tokio::time::Instant;
 
-use super::place::Place;
+use super::place::LogPosition;
 use super::state::{Plan, State};
 use super::{Fault, Named, glob};
 use crate::ids::{SessionId, TenantName};
@@ -14,7 +14,7 @@ use crate::limits;
 use crate::runtime::{Freshness, Sessions};
 
 /// Streams that exist, and their tails.
-pub(super) type Tails = BTreeMap<String, Place>;
+pub(super) type Tails = BTreeMap<String, LogPosition>;
 
 /// Looks at every stream of the subscription's tenant that the plan may mean or that is linked; linearizable.
 pub(super) async fn streams(
@@ -71,7 +71,7 @@ pub(super) async fn named_streams(
         let status = sessions.status(&id, Freshness::Linearizable, deadline).await;
         let status = status.map_err(|why| Fault::unavailable(&why))?;
         let status = status.filter(|status| !status.hidden);
-        Ok(status.map(|status| (path, Place::new(status.root, status.tail))))
+        Ok(status.map(|status| (path, LogPosition::new(status.root, status.tail))))
     };
     let mut looking = stream::iter(paths).map(look).buffer_unordered(limits::SCAN_AT_ONCE);
     let mut tails = Tails::new();
@@ -97,7 +97,7 @@ async fn matching(
         let last = (listed.len() == page).then(|| listed.last().map(|line| line.id.clone()));
         for line in listed {
             if !line.id.is_reserved() && glob::matches(pattern, line.id.name()) {
-                tails.insert(line.id.name().to_owned(), Place::new(line.root, line.tail));
+                tails.insert(line.id.name().to_owned(), LogPosition::new(line.root, line.tail));
             }
         }
         after = last.flatten();

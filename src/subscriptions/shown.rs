@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::place::{Place, acked};
-use super::state::{Deliver, Link, State, Wake};
+use super::place::{LogPosition, acked};
+use super::state::{Deliver, State, StreamLink, Wake};
 use super::{Named, ROOT, secret::Keys};
 use crate::rfc3339;
 
 /// The whole subscription.
 pub(super) fn subscription(named: &Named, state: &State, keys: &Keys) -> Value {
-    let stream = |(path, link): (&String, &Link)| json!({ "path": path, "link_type": kind(link), "acked_offset": acked(link.acked) });
+    let stream = |(path, link): (&String, &StreamLink)| json!({ "path": path, "link_type": kind(link), "acked_offset": acked(link.acked) });
     let streams: Vec<_> = state.links.iter().map(stream).collect();
     let mut shown = json!({
         "id": named.id,
@@ -44,7 +44,7 @@ pub(super) fn subscription(named: &Named, state: &State, keys: &Keys) -> Value {
 
 /// The streams of a wake, and all others of the subscription.
 pub(super) fn streams(state: &State, wake: &Wake) -> Value {
-    let stream = |(path, link): (&String, &Link)| {
+    let stream = |(path, link): (&String, &StreamLink)| {
         let tail = wake.streams.get(path).copied().max(link.acked).unwrap_or_default();
         json!({
             "path": path,
@@ -71,7 +71,7 @@ pub(super) fn call(id: &str, state: &State, wake: &Wake, token: &str) -> Value {
 
 /// The event in a wake stream.
 pub(super) fn event(id: &str, state: &State, wake: &Wake, ts: u64) -> Value {
-    let first: Option<(&String, &Place)> = wake.streams.first_key_value();
+    let first: Option<(&String, &LogPosition)> = wake.streams.first_key_value();
     json!({
         "type": "wake",
         "subscription_id": id,
@@ -81,7 +81,7 @@ pub(super) fn event(id: &str, state: &State, wake: &Wake, ts: u64) -> Value {
     })
 }
 
-fn kind(link: &Link) -> &'static str {
+fn kind(link: &StreamLink) -> &'static str {
     if link.explicit { "explicit" } else { "glob" }
 }
 

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::change::{Change, Token};
-use super::place::Place;
+use super::place::LogPosition;
 use crate::ids::Millis;
 use crate::limits;
 
@@ -37,11 +37,11 @@ pub enum Deliver {
 
 /// A stream of the subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Link {
+pub(super) struct StreamLink {
     /// A client named it; otherwise the pattern did.
     pub(super) explicit: bool,
     /// What was dealt with; none: nothing at all.
-    pub(super) acked: Option<Place>,
+    pub(super) acked: Option<LogPosition>,
 }
 
 /// A call for a worker, with one generation of fencing.
@@ -49,7 +49,7 @@ pub(super) struct Link {
 pub(super) struct Wake {
     pub(super) id: String,
     /// What made it: streams with something new, and how far they went.
-    pub(super) streams: BTreeMap<String, Place>,
+    pub(super) streams: BTreeMap<String, LogPosition>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(super) token: Option<Token>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -70,7 +70,7 @@ pub(super) struct State {
     #[serde(with = "time_ms")]
     pub(super) created_at: Millis,
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
-    pub(super) links: BTreeMap<String, Link>,
+    pub(super) links: BTreeMap<String, StreamLink>,
     /// Counts wakes.
     pub(super) generation: u64,
     pub(super) wake: Option<Wake>,
@@ -196,8 +196,8 @@ impl State {
     /// Streams that have more than was acknowledged, and how far they go.
     pub(super) fn pending<'s>(
         &'s self,
-        tails: &'s BTreeMap<String, Place>,
-    ) -> impl Iterator<Item = (&'s String, Place)> {
+        tails: &'s BTreeMap<String, LogPosition>,
+    ) -> impl Iterator<Item = (&'s String, LogPosition)> {
         self.links.iter().filter_map(|(path, link)| {
             let tail = tails.get(path)?;
             tail.is_news(link.acked).then_some((path, *tail))
@@ -220,7 +220,7 @@ impl State {
         &mut self,
         at: Millis,
         generation: u64,
-        acks: &[(String, Place)],
+        acks: &[(String, LogPosition)],
         done: bool,
     ) -> Result<(), Refused> {
         let until = at.after(self.plan.lease_ttl_ms);
@@ -245,7 +245,7 @@ impl State {
     }
 
     /// Moves what is acknowledged on; never back.
-    fn acknowledge<'a>(&mut self, acks: impl Iterator<Item = (&'a String, &'a Place)>) {
+    fn acknowledge<'a>(&mut self, acks: impl Iterator<Item = (&'a String, &'a LogPosition)>) {
         for (path, place) in acks {
             if let Some(link) = self.links.get_mut(path) {
                 link.acked = link.acked.max(Some(*place));
@@ -261,12 +261,12 @@ impl State {
         (self.failures, self.retry_at) = (0, None);
     }
 
-    fn link(&mut self, explicit: bool, streams: &[(String, Option<Place>)]) {
+    fn link(&mut self, explicit: bool, streams: &[(String, Option<LogPosition>)]) {
         for (path, acked) in streams {
             if let Some(link) = self.links.get_mut(path) {
                 link.explicit |= explicit;
             } else if !self.is_full() {
-                self.links.insert(path.clone(), Link { explicit, acked: *acked });
+                self.links.insert(path.clone(), StreamLink { explicit, acked: *acked });
             }
         }
     }

@@ -6,7 +6,7 @@ use expect_test::expect;
 use proptest::prelude::*;
 
 use super::change::{Change, Token, kept};
-use super::place::Place;
+use super::place::LogPosition;
 use super::secret::{self, Keys};
 use super::state::{Deliver, Plan, Refused, State};
 use super::{Named, wake};
@@ -37,7 +37,7 @@ fn linked(paths: &[&str]) -> Change {
 }
 
 fn woken(generation: u64, streams: &[(&str, u64)]) -> Change {
-    let streams = streams.iter().map(|(path, tail)| ((*path).to_owned(), Place(1, *tail)));
+    let streams = streams.iter().map(|(path, tail)| ((*path).to_owned(), LogPosition(1, *tail)));
     Change::Woken {
         wake: format!("w_{generation}"),
         generation,
@@ -51,7 +51,7 @@ fn claimed(generation: u64, holder: &str) -> Change {
 }
 
 fn acked(generation: u64, tail: u64, done: bool) -> Change {
-    Change::Acked { generation, acks: vec![("e/a".into(), Place(1, tail))], done }
+    Change::Acked { generation, acks: vec![("e/a".into(), LogPosition(1, tail))], done }
 }
 
 /// Applies changes at their times and returns which were refused, and why.
@@ -93,7 +93,7 @@ fn one_holder_at_a_time_and_an_old_generation_does_nothing() {
             (10, Refused::Fenced),
         ],
     );
-    assert_eq!(state.links["e/a"].acked, Some(Place(1, 3)));
+    assert_eq!(state.links["e/a"].acked, Some(LogPosition(1, 3)));
     assert_eq!(state.past, [token("first")]);
 }
 
@@ -142,19 +142,21 @@ fn a_wake_that_nobody_was_told_of_stays_and_is_tried_again_later_and_later() {
         ],
         &[(4, Refused::Fenced)],
     );
-    assert_eq!((state.failures, state.links["e/a"].acked), (0, Some(Place(1, 3))));
+    assert_eq!((state.failures, state.links["e/a"].acked), (0, Some(LogPosition(1, 3))));
 }
 
 #[test]
 fn news_of_many_streams_make_one_wake_and_what_comes_meanwhile_the_next() {
     let keys = Keys::read(&secret::generate()).unwrap();
     let mut state = pull();
-    let tails = |a, b| BTreeMap::from([("e/a".into(), Place(1, a)), ("e/b".into(), Place(2, b))]);
+    let tails = |a, b| {
+        BTreeMap::from([("e/a".into(), LogPosition(1, a)), ("e/b".into(), LogPosition(2, b))])
+    };
     let apply = |state: &mut State, changes: &[Change]| {
         changes.iter().try_for_each(|change| state.apply(Millis(1), change)).unwrap();
     };
     assert_eq!(
-        wake::awaken(&named(), &state, &BTreeMap::from([("x".into(), Place(1, 1))]), &keys),
+        wake::awaken(&named(), &state, &BTreeMap::from([("x".into(), LogPosition(1, 1))]), &keys),
         []
     );
     let changes = wake::awaken(&named(), &state, &tails(2, 0), &keys);
@@ -166,9 +168,12 @@ fn news_of_many_streams_make_one_wake_and_what_comes_meanwhile_the_next() {
     let [Change::Woken { generation: 2, streams, .. }] = &changes[..] else {
         panic!("{changes:?}")
     };
-    assert_eq!(streams, &[("e/a".into(), Place(1, 7)), ("e/b".into(), Place(2, 1))]);
+    assert_eq!(streams, &[("e/a".into(), LogPosition(1, 7)), ("e/b".into(), LogPosition(2, 1))]);
     // Another life of a stream is news from its first event on.
-    assert!(Place(3, 1).is_news(Some(Place(2, 9))) && !Place(3, 0).is_news(Some(Place(2, 9))));
+    assert!(
+        LogPosition(3, 1).is_news(Some(LogPosition(2, 9)))
+            && !LogPosition(3, 0).is_news(Some(LogPosition(2, 9)))
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Subscriptions;
 use super::named::{Named, PREFIXES};
-use super::place::Place;
+use super::place::LogPosition;
 use super::worker::{Inbox, Worker};
 use crate::ids::{SessionId, TenantName};
 use crate::limits;
@@ -75,7 +75,7 @@ impl Watch {
     fn hear(&mut self, change: Result<Change, RecvError>) {
         match change {
             Ok(Change { id, root, tail, live }) => {
-                let tail = live.then(|| Place::new(root, tail));
+                let tail = live.then(|| LogPosition::new(root, tail));
                 let theirs = |worker: &&Employed| id.is_of(worker.tenant.as_ref());
                 let workers = self.workers.values().filter(theirs);
                 workers.for_each(|worker| worker.inbox.hear(id.name(), tail));

@@ -5,7 +5,7 @@ use tokio::time::Instant;
 
 use super::change::Change;
 use super::ledger::{Committed, Ledger};
-use super::place::Place;
+use super::place::LogPosition;
 use super::state::{Deliver, Plan, Refused, State};
 use super::{Fault, Named, Subscriptions, scan, secret, shown, signing_keys, wake};
 use crate::ids::{Millis, TenantName};
@@ -23,7 +23,7 @@ pub struct Lease {
 /// How far a worker got.
 pub struct Acked {
     /// By stream.
-    pub acks: Vec<(String, Place)>,
+    pub acks: Vec<(String, LogPosition)>,
     /// That is all for this wake.
     pub done: bool,
     /// Reported by who pulls; otherwise by who was called.
@@ -243,7 +243,7 @@ impl Subscriptions {
         &self,
         id: &Named,
         state: &State,
-        acks: &[(String, Place)],
+        acks: &[(String, LogPosition)],
         deadline: Instant,
     ) -> Result<(), Fault> {
         let woken = |path: &String| state.wake.as_ref()?.streams.get(path).copied();

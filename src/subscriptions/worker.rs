@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::change::Change;
 use super::ledger::{Committed, Ledger};
-use super::place::Place;
+use super::place::LogPosition;
 use super::scan::{self, Tails};
 use super::state::{Deliver, State, Wake};
 use super::{Fault, Named, Subscriptions, glob, shown, wake};
@@ -45,7 +45,7 @@ struct News {
 
 impl Inbox {
     /// Takes a stream's tail, if it matters here; none where the stream ended.
-    pub(super) fn hear(&self, path: &str, tail: Option<Place>) {
+    pub(super) fn hear(&self, path: &str, tail: Option<LogPosition>) {
         {
             let chosen = self.chosen.read().expect("no panic under this lock");
             let pattern = chosen.pattern.as_deref();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::ledger::{Ledger, Place};
+use super::ledger::{EntryPlace, Ledger};
 use super::log::Log;
 use super::{Entry, GroupState};
 use crate::ids::{EntryId, GroupId};
@@ -25,7 +25,7 @@ pub(super) struct Slot {
 /// Where the payload of an entry is.
 pub(super) enum Payload {
     Memory(Bytes),
-    Disk(Place),
+    Disk(EntryPlace),
 }
 
 #[derive(Debug, Default)]
@@ -57,7 +57,7 @@ impl Index {
                 log.begin(from.log.start());
             }
             for (index, place) in from.log.iter() {
-                let Place { term, node, segment, offset, length } = *place;
+                let EntryPlace { term, node, segment, offset, length } = *place;
                 let place = Some((segment, offset));
                 log.push(index, Slot { term, node, length, stamp: 0, place, payload: None });
             }
@@ -134,7 +134,7 @@ impl Index {
                 (Some(payload), _) => Payload::Memory(payload.clone()),
                 (None, Some((segment, offset))) => {
                     let EntryId { term, node, .. } = id;
-                    Payload::Disk(Place { term, node, segment, offset, length: slot.length })
+                    Payload::Disk(EntryPlace { term, node, segment, offset, length: slot.length })
                 }
                 (None, None) => unreachable!("a payload leaves memory after it has a place"),
             };

@@ -11,7 +11,7 @@ use crate::ids::{EntryId, GroupId};
 
 /// An entry on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct EntryPlace {
     pub(super) term: u64,
     pub(super) node: u64,
     pub(super) segment: u64,
@@ -22,7 +22,7 @@ pub(super) struct Place {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Group {
-    pub(super) log: Log<Place>,
+    pub(super) log: Log<EntryPlace>,
     pub(super) vote: Option<Bytes>,
     pub(super) committed: Option<Bytes>,
 }
@@ -53,7 +53,7 @@ impl Ledger {
         kind: Kind,
         group: GroupId,
         index: u64,
-        place: Place,
+        place: EntryPlace,
         payload: impl FnOnce() -> Bytes,
     ) -> Result<(), &'static str> {
         let state = self.groups.entry(group).or_default();

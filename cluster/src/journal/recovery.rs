@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::OpenError;
 use super::batch::{self, FRAME, Spot};
 use super::disk::{Disk, File};
-use super::ledger::{Ledger, Place};
+use super::ledger::{EntryPlace, Ledger};
 use super::record::{self, salt};
 use super::segment::{self, Head, Header, SECTOR, Segment};
 
@@ -149,7 +149,7 @@ impl Walk {
             let Some(found) = record::parse(&batch[at..], salt) else {
                 return Err(corrupt(header.seq, here, "the record does not verify"));
             };
-            let place = Place {
+            let place = EntryPlace {
                 term: found.id.term,
                 node: found.id.node,
                 segment: header.seq,

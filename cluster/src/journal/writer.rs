@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::batch::{self, FRAME, Spot, padded};
 use super::disk::Disk;
-use super::ledger::{Ledger, Place};
+use super::ledger::{EntryPlace, Ledger};
 use super::queue::{Item, Shared, closed, copy};
 use super::record::{Kind, Record};
 use super::recovery::Recovered;
@@ -225,7 +225,7 @@ impl Writer {
             let offset = *places.next().expect("every record has a place");
             let EntryId { term, node, index } = record.id;
             let length = u32::try_from(record.payload.len()).expect("bounded by RECORD_BYTES");
-            let place = Place { term, node, segment, offset, length };
+            let place = EntryPlace { term, node, segment, offset, length };
             let payload = || record.payload.clone();
             self.ledger
                 .apply(record.kind, record.group, index, place, payload)

@@ -43,21 +43,25 @@ pub(super) struct Links {
 }
 
 impl RaftNetworkFactory<Types> for Links {
-    type Network = Link;
+    type Network = MemberLink;
 
-    async fn new_client(&mut self, target: u64, _node: &openraft::EmptyNode) -> Link {
+    async fn new_client(&mut self, target: u64, _node: &openraft::EmptyNode) -> MemberLink {
         let stripe = u8::try_from(self.group.0 % u32::from(REPLICATION_STRIPES));
         self.link(target, Lane::Replication(stripe.expect("a remainder of a u8 fits")))
     }
 
-    async fn new_heartbeat_client(&mut self, target: u64, _node: &openraft::EmptyNode) -> Link {
+    async fn new_heartbeat_client(
+        &mut self,
+        target: u64,
+        _node: &openraft::EmptyNode,
+    ) -> MemberLink {
         self.link(target, Lane::Control)
     }
 }
 
 impl Links {
-    fn link(&self, target: u64, lane: Lane) -> Link {
-        Link {
+    fn link(&self, target: u64, lane: Lane) -> MemberLink {
+        MemberLink {
             transport: self.transport.clone(),
             group: self.group,
             deadline: self.deadline,
@@ -69,7 +73,7 @@ impl Links {
 }
 
 /// One group's way to one other member.
-pub(super) struct Link {
+pub(super) struct MemberLink {
     transport: Arc<dyn Transport>,
     group: GroupId,
     deadline: Duration,
@@ -89,7 +93,7 @@ fn malformed(error: &codec::CodecError) -> RpcError {
     RPCError::Network(NetworkError::new(error))
 }
 
-impl Link {
+impl MemberLink {
     /// Queues the message now; the answer comes with the future.
     fn send(
         &self,
@@ -196,7 +200,7 @@ async fn read_some(mut source: Box<dyn SnapshotSource>) -> io::Result<Read> {
 
 type Read = (Box<dyn SnapshotSource>, Vec<Bytes>);
 
-impl RaftNetworkV2<Types> for Link {
+impl RaftNetworkV2<Types> for MemberLink {
     type SnapshotData = SnapshotData;
 
     async fn append_entries(

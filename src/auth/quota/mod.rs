@@ -88,12 +88,12 @@ type Tenant = Box<str>;
 
 /// One of the streams that a tenant and a key may have open, until it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct StreamSlot {
     accounts: Vec<Arc<Account>>,
     counts: TenantCounts,
 }
 
-impl Drop for Place {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
         self.accounts.iter().for_each(|account| account.close_stream());
         self.counts.streams.dec();
@@ -213,14 +213,14 @@ impl Quotas {
     ///
     /// # Errors
     /// Its key or its tenant has as many as it may.
-    pub fn place(&self, caller: &Caller) -> Result<Option<Place>, Exceeded> {
+    pub fn place(&self, caller: &Caller) -> Result<Option<StreamSlot>, Exceeded> {
         if !self.limits(caller) {
             return Ok(None);
         }
         let counts = self.counts.of(caller.tenant());
         counts.streams.inc();
         // What is there of it goes when it is dropped.
-        let mut place = Place { accounts: Vec::new(), counts };
+        let mut place = StreamSlot { accounts: Vec::new(), counts };
         for (holder, account) in caller.accounts(|| self.accounts(caller)).iter() {
             if let Err(limit) = account.open_stream() {
                 let empty = Empty { wait_ns: PLACE_WAIT.as_nanos() as u64, left: 0 };

@@ -21,7 +21,7 @@ use crate::session::{
 };
 
 /// Who answers, where, and until when.
-pub(super) type Place<'a> = (&'a Edge, &'a Caller, &'a SessionId, Instant);
+pub(super) type ChatPlace<'a> = (&'a Edge, &'a Caller, &'a SessionId, Instant);
 
 /// The turn of the question, where the request names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Answered {
 /// # Errors
 /// Some may have been taken: the same request again finds out.
 pub(super) async fn answer(
-    place: Place<'_>,
+    place: ChatPlace<'_>,
     asker: Option<Asker>,
     answers: Vec<(String, NewEvent)>,
 ) -> Result<Answered, Problem> {
@@ -113,7 +113,7 @@ pub(super) async fn answer(
 
 /// Calls that clients are to make, whose questions have other names: they answer by the name of the call.
 async fn calls(
-    (edge, _, id, deadline): Place<'_>,
+    (edge, _, id, deadline): ChatPlace<'_>,
     status: &Status,
     asker: Option<&Asker>,
 ) -> Result<HashMap<String, InteractionId>, Problem> {
@@ -180,7 +180,7 @@ fn came(done: Result<Reply, Problem>) -> Result<Came, Problem> {
 
 /// The turn of the question, and its input: of one that is over the log has it.
 async fn find(
-    (edge, _, id, deadline): Place<'_>,
+    (edge, _, id, deadline): ChatPlace<'_>,
     status: &Status,
     turn: Option<&TurnId>,
     question: Option<&InteractionId>,

@@ -7,7 +7,7 @@ use super::super::Edge;
 use super::super::error::Problem;
 use super::super::history::{self, Log};
 use super::super::verbs::turns::follows;
-use super::answer::Place;
+use super::answer::ChatPlace;
 use super::begin::status;
 use crate::ids::{Incarnation, Serial, SessionId, TurnId};
 use crate::session::{Follows, Status, TreePlace};
@@ -17,7 +17,7 @@ use crate::session::{Follows, Status, TreePlace};
 /// # Errors
 /// The session or its log is not to be had before the deadline.
 pub(super) async fn instead_of(
-    (edge, _, id, deadline): Place<'_>,
+    (edge, _, id, deadline): ChatPlace<'_>,
     name: &TurnId,
 ) -> Result<Option<Follows>, Problem> {
     let Some(status) = status(edge, id, deadline).await? else { return Ok(None) };
@@ -30,7 +30,7 @@ pub(super) async fn instead_of(
 /// # Errors
 /// As [`instead_of`].
 pub(super) async fn again(
-    (edge, _, id, deadline): Place<'_>,
+    (edge, _, id, deadline): ChatPlace<'_>,
     answer: Option<(Incarnation, Serial)>,
     name: &TurnId,
 ) -> Result<Option<Follows>, Problem> {
@@ -58,7 +58,7 @@ async fn input_of(
 /// # Errors
 /// As [`instead_of`].
 pub(super) async fn after(
-    (edge, _, id, deadline): Place<'_>,
+    (edge, _, id, deadline): ChatPlace<'_>,
     now: &Status,
     turn: &TurnId,
     from: Serial,

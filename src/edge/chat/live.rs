@@ -103,7 +103,7 @@ pub(super) struct Teller<D> {
     last: Option<At>,
 }
 
-struct Live<D> {
+struct ChatStream<D> {
     follow: Follow,
     teller: Teller<D>,
     /// What was read and is not sent yet.
@@ -248,9 +248,9 @@ async fn open<D: Dialect>(
     shown: Shown<'_>,
     dialect: D,
     deadline: Instant,
-) -> Result<Live<D>, (Lost, D)> {
+) -> Result<ChatStream<D>, (Lost, D)> {
     let (follow, teller) = begin(edge, &shown, dialect, deadline).await?;
-    Ok(Live {
+    Ok(ChatStream {
         follow,
         teller,
         read: Vec::new().into_iter(),
@@ -337,7 +337,7 @@ pub(super) fn headers(mut response: Response) -> Response {
     response
 }
 
-impl<D: Dialect> Live<D> {
+impl<D: Dialect> ChatStream<D> {
     /// Waits for the next bytes; none after the end.
     async fn next(&mut self) -> Option<Result<Bytes, BrokenOff>> {
         match self.teller.flow {

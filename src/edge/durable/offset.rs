@@ -8,26 +8,26 @@ const ZERO: &str = "0000000000000000_0000000000000000";
 
 /// Where a reader wants to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Position {
     Start,
     Now,
-    Behind(Offset),
+    After(Offset),
 }
 
-impl Place {
-    pub(super) fn parse(text: &str) -> Option<Place> {
+impl Position {
+    pub(super) fn parse(text: &str) -> Option<Position> {
         match text {
-            "-1" | ZERO => Some(Place::Start),
-            "now" => Some(Place::Now),
-            _ => Offset::parse(text).map(Place::Behind),
+            "-1" | ZERO => Some(Position::Start),
+            "now" => Some(Position::Now),
+            _ => Offset::parse(text).map(Position::After),
         }
     }
 
     pub(super) fn start(self) -> Start {
         match self {
-            Place::Start => Start::Beginning,
-            Place::Now => Start::Tail,
-            Place::Behind(Offset { root, serial }) => Start::Offset { root, serial },
+            Position::Start => Start::Beginning,
+            Position::Now => Start::Tail,
+            Position::After(Offset { root, serial }) => Start::Offset { root, serial },
         }
     }
 }
@@ -43,21 +43,21 @@ mod tests {
     fn an_offset_is_a_start_a_tail_or_its_own_text() {
         let offset = Offset { root: Incarnation(2), serial: Serial(31) };
         assert_eq!(offset.to_string(), "0000000000000002_0000000000000031");
-        assert_eq!(Place::parse(&offset.to_string()), Some(Place::Behind(offset)));
-        assert_eq!(Place::parse("-1"), Some(Place::Start));
-        assert_eq!(Place::parse(ZERO), Some(Place::Start));
-        assert_eq!(Place::parse("now"), Some(Place::Now));
+        assert_eq!(Position::parse(&offset.to_string()), Some(Position::After(offset)));
+        assert_eq!(Position::parse("-1"), Some(Position::Start));
+        assert_eq!(Position::parse(ZERO), Some(Position::Start));
+        assert_eq!(Position::parse("now"), Some(Position::Now));
         for text in ["", "0", "NOW", "-2", "1_1", "0000000000000000_0000000000000001"] {
-            assert_eq!(Place::parse(text), None, "{text:?}");
+            assert_eq!(Position::parse(text), None, "{text:?}");
         }
-        assert_eq!(Place::parse("9999999999999999_0000000000000001"), None);
-        assert_eq!(Place::parse("+000000000000001_0000000000000001"), None);
+        assert_eq!(Position::parse("9999999999999999_0000000000000001"), None);
+        assert_eq!(Position::parse("+000000000000001_0000000000000001"), None);
     }
 
     proptest! {
         #[test]
         fn no_text_makes_the_parser_panic(text in "[-0-9_nowä]{0,40}") {
-            if let Some(Place::Behind(offset)) = Place::parse(&text) {
+            if let Some(Position::After(offset)) = Position::parse(&text) {
                 prop_assert_eq!(offset.to_string(), text);
             }
         }

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderName, header};
 use super::super::error::{self, Problem};
 use super::super::headers;
 use super::name;
-use super::offset::Place;
+use super::offset::Position;
 use super::{
     STREAM_CLOSED, STREAM_EXPIRES_AT, STREAM_FORK_OFFSET, STREAM_FORK_SUB_OFFSET,
     STREAM_FORKED_FROM, STREAM_SEQ, STREAM_TTL,
@@ -38,13 +38,13 @@ pub(super) struct Fork {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Read<'q> {
     /// None where nothing was given: the start, and no live read.
-    pub(super) place: Option<Place>,
-    pub(super) live: Option<Live>,
+    pub(super) place: Option<Position>,
+    pub(super) live: Option<LiveMode>,
     pub(super) cursor: Option<&'q str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Live {
+pub(super) enum LiveMode {
     LongPoll,
     Sse,
 }
@@ -117,9 +117,9 @@ pub(super) fn fork(caller: &Caller, headers: &HeaderMap) -> Result<Option<Fork>,
     };
     let (anchor, root) = match offset {
         None => (None, None),
-        Some(text) => match Place::parse(text) {
-            Some(Place::Behind(Offset { root, serial })) => (Some(serial), Some(root)),
-            Some(Place::Start) if text != "-1" => (Some(Serial::ZERO), None),
+        Some(text) => match Position::parse(text) {
+            Some(Position::After(Offset { root, serial })) => (Some(serial), Some(root)),
+            Some(Position::Start) if text != "-1" => (Some(Serial::ZERO), None),
             _ if is_foreign(text) => return Err(beyond()),
             _ => return Err(bad(&STREAM_FORK_OFFSET, "an offset of the source")),
         },
@@ -165,15 +165,15 @@ pub(super) fn read(pairs: &[(String, String)]) -> Result<Read<'_>, Problem> {
     };
     let mut offsets = all("offset");
     let place = offsets.next().map(|text| {
-        Place::parse(text).ok_or_else(|| bad("offset must be -1, now or an offset given before"))
+        Position::parse(text).ok_or_else(|| bad("offset must be -1, now or an offset given before"))
     });
     if offsets.next().is_some() {
         return Err(bad("offset is given twice"));
     }
     let live = match all("live").next() {
         None => None,
-        Some("long-poll") => Some(Live::LongPoll),
-        Some("sse") => Some(Live::Sse),
+        Some("long-poll") => Some(LiveMode::LongPoll),
+        Some("sse") => Some(LiveMode::Sse),
         Some(_) => return Err(bad("live must be long-poll or sse")),
     };
     let place = place.transpose()?;
@@ -301,7 +301,7 @@ mod tests {
             pairs.iter().map(|(name, text)| ((*name).into(), (*text).into())).collect()
         };
         let plain = own(&[("x", "1"), ("offset", "now")]);
-        assert_eq!(read(&plain).unwrap().place, Some(Place::Now));
+        assert_eq!(read(&plain).unwrap().place, Some(Position::Now));
         assert_eq!(read(&[]).unwrap().place, None);
         for pairs in [
             &[("offset", "")][..],

@@ -11,8 +11,8 @@ use super::body::{Body, Shape};
 use super::cursor::Cursors;
 use super::follow::Follow;
 use super::name::StreamName;
-use super::offset::Place;
-use super::parse::{self, Live};
+use super::offset::Position;
+use super::parse::{self, LiveMode};
 use super::{
     STREAM_CLOSED, STREAM_EXPIRES_AT, STREAM_TTL, STREAM_UP_TO_DATE, TRUE, expiry, next_offset,
     page, problem, sse, type_of,
@@ -32,21 +32,21 @@ pub(super) async fn read(
         query.map_err(|_| Problem::new(&error::BAD_QUERY, "the query is not form-encoded"))?;
     let plan = parse::read(&pairs)?;
     let deadline = headers::deadline(&headers)?;
-    let start = plan.place.unwrap_or(Place::Start).start();
+    let start = plan.place.unwrap_or(Position::Start).start();
     let reader = expiry::attach(&edge, &id, start, deadline).await?;
-    if plan.live.is_none() && plan.place == Some(Place::Now) {
+    if plan.live.is_none() && plan.place == Some(Position::Now) {
         return Ok(tail(&reader));
     }
     let cursors = Cursors::new(plan.cursor, edge.runtime.sessions.now());
     let follow = Follow::new(&edge, &id, start, reader);
     match plan.live {
         None => page::catch_up(follow, &headers, deadline).await,
-        Some(Live::LongPoll) => {
+        Some(LiveMode::LongPoll) => {
             while_granted(&caller, page::long_poll(follow, cursors, &edge)).await
         }
         // Once the answer has begun, nothing can be reported but that it broke off.
-        Some(Live::Sse) if follow.lacks_beginning() => Err(problem::log_gone()),
-        Some(Live::Sse) => Ok(sse::response(follow, cursors, &edge, caller.ending())),
+        Some(LiveMode::Sse) if follow.lacks_beginning() => Err(problem::log_gone()),
+        Some(LiveMode::Sse) => Ok(sse::response(follow, cursors, &edge, caller.ending())),
     }
 }
 

@@ -53,7 +53,7 @@ pub(in crate::edge) struct TurnText {
 }
 
 /// Where a turn is in the log.
-struct Place {
+struct TurnPlace {
     begin: Serial,
     /// Where its newest message begins.
     newest: Serial,
@@ -63,7 +63,7 @@ struct Place {
 
 /// How far a turn was looked for.
 enum Looked {
-    Found(Place),
+    Found(TurnPlace),
     NotSince(Serial),
     Through,
 }
@@ -84,7 +84,7 @@ pub(in crate::edge) async fn end_of(
         Looked::NotSince(place) => return Ok(Found::NotSince(place)),
         Looked::Through => return Ok(Found::Nothing),
     };
-    let Place { begin, newest, mut other } = place;
+    let TurnPlace { begin, newest, mut other } = place;
     let (mut at, begun) = (newest, (log.read, log.bytes));
     // Where a turn began, it ends; an input that began none has most likely no end to look for.
     while at <= status.tail && !(other.is_some() && log.is_spent(begun)) {
@@ -109,8 +109,8 @@ async fn find(
     turn: &TurnId,
     before: Option<Serial>,
 ) -> Result<Looked, Problem> {
-    let looked = |found: Option<Place>| found.map_or(Looked::Through, Looked::Found);
-    let (mut upto, mut found) = (before.unwrap_or(status.tail.next()), None::<Place>);
+    let looked = |found: Option<TurnPlace>| found.map_or(Looked::Through, Looked::Found);
+    let (mut upto, mut found) = (before.unwrap_or(status.tail.next()), None::<TurnPlace>);
     let begun = (log.read, log.bytes);
     let whole = (Visibility::All, &View::default());
     loop {
@@ -126,7 +126,7 @@ async fn find(
             if named || of(event) == Some(turn) {
                 let newest = found.map_or(event.serial, |found| found.newest);
                 let other = other(event, turn);
-                found = Some(Place { begin: event.serial, newest, other });
+                found = Some(TurnPlace { begin: event.serial, newest, other });
             }
             if named {
                 return Ok(looked(found));
@@ -150,14 +150,14 @@ async fn left_of(
     log: &mut Log<'_>,
     status: &Status,
     turn: &TurnId,
-) -> Result<Option<Place>, Problem> {
+) -> Result<Option<TurnPlace>, Problem> {
     let mut at = status.first.max(Serial(1));
     let upto = Serial(at.0 + MESSAGES_EVENTS as u64).min(status.tail);
     while at <= upto {
         let piece = log.piece(at, upto).await?;
         if let Some(shown) = piece.iter().find(|shown| of(&shown.event) == Some(turn)) {
             let begin = shown.event.serial;
-            return Ok(Some(Place { begin, newest: begin, other: None }));
+            return Ok(Some(TurnPlace { begin, newest: begin, other: None }));
         }
         let Some(last) = piece.last() else { break };
         at = last.event.serial.next();

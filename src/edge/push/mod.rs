@@ -43,7 +43,7 @@ use crate::auth::SigningSecret;
 use crate::config::Protocol;
 use crate::ids::{AgentId, WorkerName};
 use crate::limits;
-use crate::runtime::agent::body::{Body, Ended, Place, Restart};
+use crate::runtime::agent::body::{Body, BodyContext, Ended, Restart};
 use crate::runtime::agent::{FromWorker, Leave, LinkEnd, Refused, Register, ToWorker, TurnKey};
 
 /// The longest name of a type that is shown of a piece which is left out, in bytes.
@@ -135,7 +135,7 @@ impl Body for Endpoint {
         self.restart
     }
 
-    fn live(self: Arc<Self>, place: Place) -> BoxFuture<'static, Ended> {
+    fn live(self: Arc<Self>, place: BodyContext) -> BoxFuture<'static, Ended> {
         Box::pin(async move {
             match serve(&self, &place).await {
                 LinkEnd::Stopping | LinkEnd::Drained => Ended::Stopped,
@@ -161,7 +161,7 @@ struct Taken {
 }
 
 /// Serves one link to its end.
-async fn serve(endpoint: &Arc<Endpoint>, place: &Place) -> LinkEnd {
+async fn serve(endpoint: &Arc<Endpoint>, place: &BodyContext) -> LinkEnd {
     let worker = format!("{}-{}", endpoint.protocol.name(), place.workers.node());
     let register = Register {
         agent: endpoint.agent.clone(),

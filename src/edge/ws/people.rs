@@ -42,21 +42,21 @@ pub(super) struct People {
     /// Under way; at most [`limits::SOCKET_REQUESTS`].
     requests: FuturesUnordered<BoxFuture<'static, Done>>,
     /// At most [`limits::SOCKET_SESSIONS`].
-    places: HashMap<SessionId, Place>,
+    places: HashMap<SessionId, AttachedSession>,
     speaking: FuturesUnordered<BoxFuture<'static, Batch>>,
     /// Sessions that were attached.
     attached: u64,
 }
 
 /// A session that is attached, or about to be.
-struct Place {
+struct AttachedSession {
     number: u64,
     credit: Credit,
     detached: CancellationToken,
     /// What it was attached for, as its caller could have it.
     wants: attached::AttachOptions,
     /// Among the streams of its tenant and key.
-    _place: Option<crate::auth::Place>,
+    _place: Option<crate::auth::StreamSlot>,
 }
 
 /// What came of a request.
@@ -231,7 +231,7 @@ impl People {
         }
     }
 
-    fn place(&self, session: &SessionId) -> Result<&Place, Problem> {
+    fn place(&self, session: &SessionId) -> Result<&AttachedSession, Problem> {
         self.places.get(session).ok_or_else(|| {
             Problem::new(&error::NOT_ATTACHED, format!("{:?} is not", session.name()))
         })
@@ -258,7 +258,8 @@ impl People {
         let number = self.attached;
         let credit = Credit::new(operation.credit);
         let detached = CancellationToken::new();
-        let place = Place { number, credit, detached, wants: wants.clone(), _place: taken };
+        let place =
+            AttachedSession { number, credit, detached, wants: wants.clone(), _place: taken };
         self.places.insert(session.clone(), place);
         let (edge, id) = (self.edge.clone(), session.clone());
         let Attach { start, freshness, timeout_ms, .. } = *operation;
@@ -316,7 +317,7 @@ impl People {
             let detail = "a connection stays in its tenant";
             return self.answer(re, Err(Problem::new(&error::FORBIDDEN, detail)));
         }
-        let keeps = |session: &SessionId, place: &Place| {
+        let keeps = |session: &SessionId, place: &AttachedSession| {
             let wants = place.wants.clone().of(&caller, session);
             caller.may(Right::Read, Some(session)).is_ok()
                 && wants.is_ok_and(|wants| wants == place.wants)

@@ -29,12 +29,12 @@ pub trait Body: Send + Sync + 'static {
     fn restart(&self) -> Restart;
 
     /// One life of it: until it fails, or is to stop.
-    fn live(self: Arc<Self>, place: Place) -> BoxFuture<'static, Ended>;
+    fn live(self: Arc<Self>, place: BodyContext) -> BoxFuture<'static, Ended>;
 }
 
 /// Where a body lives.
 #[derive(Clone)]
-pub struct Place {
+pub struct BodyContext {
     pub workers: Arc<Workers>,
     /// Which of several like it, from 0.
     pub number: usize,
@@ -165,7 +165,7 @@ impl Actor for Supervisor {
         }
         let Slot { body, number, .. } = &state.slots[slot];
         let (workers, stop) = (state.workers.clone(), state.stop.clone());
-        let place = Place { workers, number: *number, stop };
+        let place = BodyContext { workers, number: *number, stop };
         let begun = (body.clone(), place, state.lives.clone());
         let (life, _join) = Actor::spawn_linked(None, Life, begun, myself.get_cell()).await?;
         state.living.insert(life.get_id(), slot);
@@ -208,7 +208,7 @@ struct Life;
 impl Actor for Life {
     type Msg = Ended;
     type State = ();
-    type Arguments = (Arc<dyn Body>, Place, TaskTracker);
+    type Arguments = (Arc<dyn Body>, BodyContext, TaskTracker);
 
     async fn pre_start(
         &self,
@@ -255,7 +255,7 @@ mod tests {
             Restart { intensity: 3, within: Duration::from_secs(60) }
         }
 
-        fn live(self: Arc<Self>, _place: Place) -> BoxFuture<'static, Ended> {
+        fn live(self: Arc<Self>, _place: BodyContext) -> BoxFuture<'static, Ended> {
             async { Ended::Failed("frail".into()) }.boxed()
         }
     }

@@ -17,7 +17,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep_until, timeout};
 
-use super::body::{Body, Ended, Place, Restart};
+use super::body::{Body, BodyContext, Ended, Restart};
 use super::lines::{BadLine, LastWords, Lines};
 use super::{
     Codec, Frame, FromWorker, Leave, LinkEnd, Listener, Refused, Register, Registration, Speaker,
@@ -54,7 +54,7 @@ impl Body for ProcessAgent {
         self.restart
     }
 
-    fn live(self: Arc<Self>, place: Place) -> BoxFuture<'static, Ended> {
+    fn live(self: Arc<Self>, place: BodyContext) -> BoxFuture<'static, Ended> {
         async move {
             match self.spawn() {
                 Ok(process) => process.live(&self, &place).await,
@@ -153,7 +153,7 @@ impl ProcessAgent {
         all
     }
 
-    fn register(&self, place: &Place, pid: Option<Pid>, request: Registration) -> Register {
+    fn register(&self, place: &BodyContext, pid: Option<Pid>, request: Registration) -> Register {
         let pid = pid.map_or(0, |pid| pid.as_raw_nonzero().get());
         let node = place.workers.node();
         let worker = WorkerName::parse(&format!("node {node} process {pid}"));
@@ -173,7 +173,7 @@ impl ProcessAgent {
 }
 
 impl Process {
-    async fn live(mut self, child: &ProcessAgent, place: &Place) -> Ended {
+    async fn live(mut self, child: &ProcessAgent, place: &BodyContext) -> Ended {
         let opened = tokio::select! {
             opened = timeout(REGISTER_WAIT, self.open(child, place)) => {
                 opened.unwrap_or_else(|_| Err("it did not register in time".into()))
@@ -228,7 +228,7 @@ impl Process {
     async fn open(
         &mut self,
         child: &ProcessAgent,
-        place: &Place,
+        place: &BodyContext,
     ) -> Result<(Speaker, Listener), String> {
         let hearing = async {
             (&mut self.listening).await;
@@ -256,7 +256,7 @@ impl Process {
     async fn serve(
         &mut self,
         child: &ProcessAgent,
-        place: &Place,
+        place: &BodyContext,
         speaker: &Speaker,
         mut listener: Listener,
     ) -> Served {

@@ -85,7 +85,7 @@ impl Workers {
             reports: Arc::new(Semaphore::new(LINK_REPORTS)),
             bytes: Arc::new(Semaphore::new(LINK_BYTES)),
         };
-        let link = Link {
+        let link = WorkerLink {
             _serving: self.served.serve(&register.agent),
             workers: self.clone(),
             register,
@@ -162,7 +162,7 @@ impl Listener {
     }
 }
 
-struct Link {
+struct WorkerLink {
     /// There is a worker of its agent, though it may have no room.
     _serving: Serving,
     workers: Arc<Workers>,
@@ -177,7 +177,7 @@ struct Link {
     drains: bool,
 }
 
-impl Link {
+impl WorkerLink {
     async fn run(mut self, stop: tokio_util::sync::CancellationToken) -> LinkEnd {
         let end = self.serve(stop).await;
         let leave = match end {

@@ -176,7 +176,7 @@ mod tests {
 
     use super::*;
     use crate::ids::{AgentName, DeviceName, Millis, ParticipantName};
-    use crate::runtime::presence::{Attendee, Device, Link, Stamp};
+    use crate::runtime::presence::{Attendee, Device, PresenceLink, Stamp};
     use crate::session::{Applied, Refusal, Right, Role};
 
     fn session() -> SessionId {
@@ -239,7 +239,7 @@ mod tests {
             device: Some(DeviceName::parse("phone").unwrap()),
             role: Role::Controller,
         };
-        let links = vec![Link { number: 7, attendee, since: Millis(9) }];
+        let links = vec![PresenceLink { number: 7, attendee, since: Millis(9) }];
         let sessions = vec![Attending::sample(session(), links, Stamp { term: 3, number: 300 })];
         check_request(
             &Request::Present { boot: 1, round: 2, sessions },

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Attendee, Link, PresenceSnapshot};
+use super::{Attendee, PresenceLink, PresenceSnapshot};
 use crate::ids::{Millis, SessionId};
 use crate::limits::{ATTENDANCE_EXPIRY, ATTENDANCE_REFRESH};
 use crate::runtime::chance::Map;
@@ -32,7 +32,7 @@ pub(super) struct Leader {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::runtime) struct Attending {
     pub(in crate::runtime) id: SessionId,
-    pub(in crate::runtime) links: Vec<Link>,
+    pub(in crate::runtime) links: Vec<PresenceLink>,
     /// The newest report of all who are present that this node has.
     pub(in crate::runtime) has: Stamp,
     /// The number of this report, among those about the session.
@@ -45,7 +45,11 @@ pub(in crate::runtime) struct Attending {
 #[cfg(test)]
 impl Attending {
     /// What one node reports to another, without what stays with it.
-    pub(in crate::runtime) fn sample(id: SessionId, links: Vec<Link>, has: Stamp) -> Attending {
+    pub(in crate::runtime) fn sample(
+        id: SessionId,
+        links: Vec<PresenceLink>,
+        has: Stamp,
+    ) -> Attending {
         Attending { id, links, has, version: 0, shard: 0 }
     }
 }
@@ -62,7 +66,7 @@ struct State {
 
 struct Gathering {
     shard: u32,
-    links: BTreeMap<u64, Link>,
+    links: BTreeMap<u64, PresenceLink>,
     /// Counts the changes of `links`.
     version: u64,
     reported: Option<LastReport>,
@@ -98,7 +102,7 @@ impl LocalPresence {
             has: Stamp::default(),
             news: watch::Sender::new(None),
         });
-        gathering.links.insert(number, Link { number, attendee, since });
+        gathering.links.insert(number, PresenceLink { number, attendee, since });
         gathering.version += 1;
         gathering.left = None;
         (number, gathering.news.subscribe())

@@ -23,7 +23,7 @@ use self::local::LocalPresence;
 pub(super) use self::local::{Attending, Stamp};
 use self::table::PresenceTable;
 use super::Unavailable;
-use super::directory::{Directory, Place};
+use super::directory::{Directory, TargetNode};
 use super::peer::wire::{Request, Response};
 use super::shards::Shards;
 use crate::ids::{DeviceName, Millis, ParticipantName, SessionId};
@@ -40,7 +40,7 @@ pub struct Attendee {
 
 /// One link of a participant who is present.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Link {
+pub(super) struct PresenceLink {
     /// Drawn by its node.
     pub(super) number: u64,
     pub(super) attendee: Attendee,
@@ -71,10 +71,10 @@ pub struct Device {
 
 impl PresenceSnapshot {
     /// Adds up links, in whatever order they come.
-    pub(super) fn of<'l>(links: impl Iterator<Item = &'l Link>) -> PresenceSnapshot {
+    pub(super) fn of<'l>(links: impl Iterator<Item = &'l PresenceLink>) -> PresenceSnapshot {
         let mut devices: BTreeMap<(&ParticipantName, Option<&DeviceName>), Device> =
             BTreeMap::new();
-        for Link { attendee, since, .. } in links {
+        for PresenceLink { attendee, since, .. } in links {
             let Attendee { participant, device, role } = attendee;
             let new = || Device { device: device.clone(), links: 0, since: *since, role: *role };
             let found = devices.entry((participant, device.as_ref())).or_insert_with(new);
@@ -198,8 +198,8 @@ impl Presence {
         let (mut hint, mut attempts) = (None, 0);
         loop {
             match self.directory.place(id, hint.take(), attempts) {
-                Place::Here(..) => return Ok(self.table.company(id)),
-                Place::At(node) => {
+                TargetNode::Here(..) => return Ok(self.table.company(id)),
+                TargetNode::At(node) => {
                     let request = Request::PresenceSnapshot { session: id.clone() };
                     let left = deadline.saturating_duration_since(Instant::now());
                     match self.directory.ask(node, &request, left.min(PEER_PATIENCE)).await {
@@ -208,7 +208,7 @@ impl Presence {
                         _ => {}
                     }
                 }
-                Place::Nobody => {}
+                TargetNode::Nobody => {}
             }
             if deadline <= Instant::now() {
                 let text = "nobody who leads the session answered in time";
@@ -225,9 +225,9 @@ impl Presence {
     /// Answers a peer's request for who is present.
     pub(super) fn company_for_peer(&self, id: &SessionId) -> Response {
         match self.directory.place(id, None, 0) {
-            Place::Here(..) => Response::PresenceSnapshot(self.table.company(id)),
-            Place::At(node) => Response::Elsewhere { leader: Some(node) },
-            Place::Nobody => Response::Elsewhere { leader: None },
+            TargetNode::Here(..) => Response::PresenceSnapshot(self.table.company(id)),
+            TargetNode::At(node) => Response::Elsewhere { leader: Some(node) },
+            TargetNode::Nobody => Response::Elsewhere { leader: None },
         }
     }
 }
@@ -241,13 +241,13 @@ pub(super) mod tests {
         participant: &str,
         device: Option<&str>,
         role: Role,
-    ) -> Link {
+    ) -> PresenceLink {
         let attendee = Attendee {
             participant: ParticipantName::parse(participant).unwrap(),
             device: device.map(|device| DeviceName::parse(device).unwrap()),
             role,
         };
-        Link { number, attendee, since: Millis(100 + number) }
+        PresenceLink { number, attendee, since: Millis(100 + number) }
     }
 
     #[test]

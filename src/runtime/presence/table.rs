@@ -7,7 +7,7 @@ use cluster::ids::NodeId;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Attendee, Link, PresenceSnapshot, Stamp};
+use super::{Attendee, PresenceLink, PresenceSnapshot, Stamp};
 use crate::ids::{Millis, SessionId};
 use crate::limits::{ATTENDANCE_EXPIRY, ATTENDANCE_HUSH, ATTENDANCE_LINKS, AUDIENCE_GRACE};
 use crate::runtime::chance::Map;
@@ -44,7 +44,7 @@ struct Entry {
 /// The last report of one node.
 struct NodeReport {
     order: Order,
-    links: Vec<Link>,
+    links: Vec<PresenceLink>,
     at: Instant,
     /// The newest report of all who are present that it has.
     has: Stamp,
@@ -122,7 +122,7 @@ impl PresenceTable {
         (id, shard): (&SessionId, u32),
         from: NodeId,
         order: Order,
-        mut links: Vec<Link>,
+        mut links: Vec<PresenceLink>,
         has: Stamp,
         now: Instant,
     ) -> bool {

@@ -37,7 +37,7 @@ pub(in crate::runtime) struct Actors {
     supervisor: ActorCell,
     /// Where actors run.
     work: Handle,
-    live: Mutex<Live>,
+    live: Mutex<LiveActors>,
     /// The actors that have not ended, also those that are forgotten here.
     running: TaskTracker,
     /// Notifies that an actor left.
@@ -45,7 +45,7 @@ pub(in crate::runtime) struct Actors {
 }
 
 #[derive(Default)]
-struct Live {
+struct LiveActors {
     actors: Map<SessionId, Entry>,
     /// Sessions whose actor failed: the next one replays the journal.
     lost: Map<SessionId, Lost>,
@@ -276,7 +276,7 @@ impl Actors {
         Some(actor)
     }
 
-    fn live(&self) -> MutexGuard<'_, Live> {
+    fn live(&self) -> MutexGuard<'_, LiveActors> {
         self.live.lock().expect("no panic happens under this lock")
     }
 }

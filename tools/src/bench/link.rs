@@ -22,15 +22,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const FRAMES: usize = 256;
 
 /// A registered worker. Its connection breaks when this is dropped.
-pub(super) struct Link {
+pub(super) struct BenchWorker {
     report: mpsc::Sender<Value>,
     received: mpsc::Receiver<(Instant, Value)>,
     _task: JoinSet<()>,
 }
 
-impl Link {
+impl BenchWorker {
     /// Registers a worker of an agent, for one turn at once.
-    pub(super) async fn open(target: &Target, node: usize, agent: &str) -> anyhow::Result<Link> {
+    pub(super) async fn open(
+        target: &Target,
+        node: usize,
+        agent: &str,
+    ) -> anyhow::Result<BenchWorker> {
         let mut connection = target.connect(node).await?;
         let request = format!(
             "GET /v1/agents/ws HTTP/1.1\r\n{}connection: upgrade\r\nupgrade: websocket\r\n\
@@ -50,7 +54,7 @@ impl Link {
                 tracing::debug!(%why, "a worker's connection broke");
             }
         });
-        let mut link = Link { report, received, _task: task };
+        let mut link = BenchWorker { report, received, _task: task };
         link.emit(json!({ "type": "register", "agent": agent, "worker": "bench", "capacity": 1 }))
             .await?;
         link.see("registered").await?;

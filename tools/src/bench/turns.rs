@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::chunks::Chunks;
 use super::connection::{Answer, Connection, find};
-use super::link::Link;
+use super::link::BenchWorker;
 use super::writer::{Writer, elapsed_us};
 use super::{Latency, Report, Target};
 
@@ -146,7 +146,7 @@ impl Stage {
         report: &mut Report,
     ) -> anyhow::Result<()> {
         let (delivered, later) = (Latency::default(), Latency::default());
-        let mut link = Link::open(target, target.of_reader(0, 0), &self.agent).await?;
+        let mut link = BenchWorker::open(target, target.of_reader(0, 0), &self.agent).await?;
         for _ in 0..times {
             self.ask().await?;
             let (_, given) = link.see("turn").await?;
@@ -180,12 +180,12 @@ impl Stage {
         let (missed, replaced) = (Latency::default(), Latency::default());
         let node = target.of_reader(0, 0);
         for round in 0..times {
-            let mut link = Link::open(target, node + round, &self.agent).await?;
+            let mut link = BenchWorker::open(target, node + round, &self.agent).await?;
             let turn = self.ask().await?;
             let (_, given) = link.see("turn").await?;
             link.emit(self.word(&given, "a word", None)).await?;
             link.see("ack").await?;
-            let mut heir = Link::open(target, node + round + 1, &self.agent).await?;
+            let mut heir = BenchWorker::open(target, node + round + 1, &self.agent).await?;
             let gone = Instant::now();
             drop(link);
             let (_, given) = heir.see("turn").await?;

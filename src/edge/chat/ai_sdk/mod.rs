@@ -23,7 +23,7 @@ use super::super::gate::By;
 use super::super::routes::Route;
 use super::super::verbs::{render, submit};
 use super::super::{Edge, HangUp, body, delivery, headers, verbs};
-use super::answer::{self, Answered, Asker, Place};
+use super::answer::{self, Answered, Asker, ChatPlace};
 use super::begin::{self, Begun, status};
 use super::follows;
 use super::live::{self, Begins, Shown};
@@ -90,7 +90,7 @@ async fn send(
 
 /// Sends a person's message, unless it was sent before.
 async fn message(
-    (edge, caller, id, deadline): Place<'_>,
+    (edge, caller, id, deadline): ChatPlace<'_>,
     agent: &AgentName,
     request: &Request,
     name: &str,
@@ -146,7 +146,7 @@ async fn message(
 /// Answers the questions of the agent in a message, as far as they are open: what was answered before is
 /// no mistake, because the same request may come again.
 async fn answered(
-    place: Place<'_>,
+    place: ChatPlace<'_>,
     message: &str,
     answers: Vec<(String, NewEvent)>,
 ) -> Result<Answered, Problem> {

@@ -19,7 +19,7 @@ use super::super::client_message::bad;
 use super::super::follow::Follow;
 use super::super::names;
 use super::events::count;
-use super::place::Place;
+use super::place::ResponsePlace;
 use super::request;
 use super::{fresh, json, key};
 use crate::auth::Caller;
@@ -36,7 +36,7 @@ pub(super) fn session_of(
     caller: &Caller,
     body: &Object<'_>,
     key: Option<&str>,
-) -> Result<(SessionId, Option<Place>), Problem> {
+) -> Result<(SessionId, Option<ResponsePlace>), Problem> {
     let conversation = body.text("conversation").or_else(|| body.object("conversation").text("id"));
     if conversation.is_none() && body.get("conversation").is_some() {
         return Err(bad("conversation is an id, or an object that has one"));
@@ -49,7 +49,7 @@ pub(super) fn session_of(
         (Some(_), Some(_)) => Err(bad("name a conversation or a previous response, not both")),
         (Some(name), None) => Ok((names::session(caller, &name)?, None)),
         (None, Some(before)) => {
-            let place = Place::of(caller, &before).ok_or(Refusal::NotFound)?;
+            let place = ResponsePlace::of(caller, &before).ok_or(Refusal::NotFound)?;
             Ok((place.session.clone(), Some(place)))
         }
         (None, None) => Ok((names::session(caller, &fresh("conv", caller, key))?, None)),
@@ -62,7 +62,7 @@ pub(super) fn session_of(
 /// It cannot be read now, or is another life's.
 pub(super) async fn only_turn(
     edge: &Edge,
-    place: &Place,
+    place: &ResponsePlace,
     deadline: Instant,
 ) -> Result<Option<Cursor>, Problem> {
     let mut only = true;
@@ -82,7 +82,7 @@ pub(super) async fn only_turn(
 /// What a response answers, as an item, with its name.
 pub(super) async fn input_item(
     edge: &Edge,
-    place: &Place,
+    place: &ResponsePlace,
     deadline: Instant,
 ) -> Result<Option<(String, Json)>, Problem> {
     let mut found = None;

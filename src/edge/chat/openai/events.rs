@@ -6,12 +6,12 @@ use super::super::super::content::raw::Json;
 use super::super::delta::{Delta, Kind, PartId};
 use super::super::live::{self, At, Dialect, Flow};
 use super::items::{Item, Items, Text, UNDER_WAY, WHOLE, What, text_part};
-use super::place::Place;
+use super::place::ResponsePlace;
 use crate::session::End;
 
 /// A response as it comes.
 pub(super) struct Events {
-    place: Place,
+    place: ResponsePlace,
     /// The first number that is sent.
     first: u64,
     number: u64,
@@ -29,7 +29,7 @@ type Fields = Vec<(&'static str, Json)>;
 
 impl Events {
     /// `first`: the number of the first event that the client does not have.
-    pub(super) fn new(place: Place, first: u64, items: Items) -> Events {
+    pub(super) fn new(place: ResponsePlace, first: u64, items: Items) -> Events {
         Events {
             place,
             first,

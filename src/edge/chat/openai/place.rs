@@ -13,7 +13,7 @@ const BETWEEN: char = '\n';
 
 /// Where a response is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ResponsePlace {
     pub(super) session: SessionId,
     /// The life of the session that it is in.
     pub(super) life: Incarnation,
@@ -25,7 +25,7 @@ pub(super) struct Place {
     pub(super) begins: Serial,
 }
 
-impl Place {
+impl ResponsePlace {
     pub(super) fn id(&self) -> String {
         let text = format!(
             "{}{BETWEEN}{}{BETWEEN}{}{BETWEEN}{}{BETWEEN}{}{BETWEEN}{}",
@@ -40,12 +40,12 @@ impl Place {
     }
 
     /// The place that a name holds, if it is a response's in a session of the caller's.
-    pub(super) fn of(caller: &Caller, id: &str) -> Option<Place> {
+    pub(super) fn of(caller: &Caller, id: &str) -> Option<ResponsePlace> {
         let bytes = URL_SAFE_NO_PAD.decode(id.strip_prefix(PREFIX)?).ok()?;
         let text = String::from_utf8(bytes).ok()?;
         let mut parts = text.split(BETWEEN);
         let mut next = || parts.next();
-        let place = Place {
+        let place = ResponsePlace {
             session: names::session(caller, next()?).ok()?,
             turn: TurnId::parse(next()?).ok()?,
             agent: AgentName::parse(next()?).ok()?,
@@ -64,8 +64,8 @@ mod tests {
     #[test]
     fn a_name_says_where_its_response_is() {
         let anybody = Caller::anybody();
-        let of = |id: &str| Place::of(&anybody, id);
-        let place = Place {
+        let of = |id: &str| ResponsePlace::of(&anybody, id);
+        let place = ResponsePlace {
             session: names::session(&anybody, "team/chat ä").unwrap(),
             turn: TurnId::parse("t~1").unwrap(),
             agent: AgentName::parse("poet").unwrap(),
@@ -74,7 +74,7 @@ mod tests {
             life: Incarnation(2),
         };
         assert_eq!(of(&place.id()), Some(place.clone()));
-        let early = Place { begins: Serial(6), ..place };
+        let early = ResponsePlace { begins: Serial(6), ..place };
         for id in ["", "resp_", "resp_!", "resp_YQ", "msg_YQ", &early.id()] {
             assert_eq!(of(id), None, "{id}");
         }

@@ -20,7 +20,7 @@ use super::super::live::{self, Begins, Shown};
 use super::conversations::session_of;
 use super::events::Events;
 use super::items::Items;
-use super::place::Place;
+use super::place::ResponsePlace;
 use super::request;
 use super::{fresh, json, key, whole};
 use crate::auth::Caller;
@@ -89,14 +89,14 @@ pub(super) async fn create(
     }
 }
 
-type Requested<'a> = answer::Place<'a>;
+type Requested<'a> = answer::ChatPlace<'a>;
 
 async fn message(
     (edge, caller, id, deadline): Requested<'_>,
     agent: AgentName,
     (sent_content, follows): (NewEvent, Option<Follows>),
     key: Option<&str>,
-) -> Result<Place, Problem> {
+) -> Result<ResponsePlace, Problem> {
     let input = begin::turn_id(&fresh("msg", caller, key))?;
     let begin = |follows| {
         let input = (input.clone(), &agent, sent_content.clone());
@@ -109,19 +109,19 @@ async fn message(
         begun => begun?,
     };
     let (session, life, from) = (id.clone(), begun.life, begun.serial);
-    Ok(Place { session, life, turn: begun.turn, agent, from, begins: from })
+    Ok(ResponsePlace { session, life, turn: begun.turn, agent, from, begins: from })
 }
 
 /// Answers what a response ended with. All of it is to be there, so that the turn goes on once.
 async fn answer(
     question: Requested<'_>,
-    before: Place,
+    before: ResponsePlace,
     answers: Vec<(String, NewEvent)>,
-) -> Result<Place, Problem> {
+) -> Result<ResponsePlace, Problem> {
     let (turn, from, life) = (before.turn.clone(), before.from, before.life);
     let asker = Asker { turn, from, life, open_only: false };
     let answered = answer::answer(question, Some(asker), answers).await?;
-    Ok(Place { begins: answered.last?, ..before })
+    Ok(ResponsePlace { begins: answered.last?, ..before })
 }
 
 /// `GET /v1/openai/responses/{id}`
@@ -156,7 +156,7 @@ pub(super) async fn retrieve(
     stream(&edge, &caller, place, first, deadline).await
 }
 
-fn shown(place: &Place) -> Shown<'_> {
+fn shown(place: &ResponsePlace) -> Shown<'_> {
     Shown {
         id: &place.session,
         turn: &place.turn,
@@ -172,7 +172,7 @@ fn shown(place: &Place) -> Shown<'_> {
 async fn stream(
     edge: &Edge,
     caller: &Caller,
-    place: Place,
+    place: ResponsePlace,
     first: u64,
     deadline: Instant,
 ) -> Result<Response, Problem> {
@@ -181,11 +181,21 @@ async fn stream(
 }
 
 /// The response as it is now, or when it has ended.
-async fn rendered(edge: &Edge, place: Place, waits: bool, until: Instant) -> Result<Json, Problem> {
+async fn rendered(
+    edge: &Edge,
+    place: ResponsePlace,
+    waits: bool,
+    until: Instant,
+) -> Result<Json, Problem> {
     Ok(read(edge, place, waits, until).await?.response())
 }
 
-async fn read(edge: &Edge, place: Place, waits: bool, until: Instant) -> Result<Events, Problem> {
+async fn read(
+    edge: &Edge,
+    place: ResponsePlace,
+    waits: bool,
+    until: Instant,
+) -> Result<Events, Problem> {
     let events = Events::new(place.clone(), u64::MAX, Items::new(edge.room.hold()));
     match live::read(edge, shown(&place), events, waits, until).await {
         Ok(events) if events.is_shown() => Ok(events),
@@ -199,8 +209,8 @@ fn missing() -> Problem {
 }
 
 /// The place that a path names, if the caller may do this there.
-fn place(caller: &Caller, id: &str, right: Right) -> Result<Place, Problem> {
-    let place = Place::of(caller, id).ok_or_else(missing)?;
+fn place(caller: &Caller, id: &str, right: Right) -> Result<ResponsePlace, Problem> {
+    let place = ResponsePlace::of(caller, id).ok_or_else(missing)?;
     caller.may(right, Some(&place.session))?;
     Ok(place)
 }

@@ -17,7 +17,7 @@ use super::super::tests::{CHOICE, completed, ended, rendered, requested, rewound
 use super::completions::Completion;
 use super::events::Events;
 use super::items::Items;
-use super::place::Place;
+use super::place::ResponsePlace;
 use super::request;
 use crate::ids::{AgentName, Incarnation, Serial, SessionId};
 use crate::session::{End, Event, Fact, NewEvent, TreePlace};
@@ -48,7 +48,7 @@ fn input() -> Vec<Event> {
 fn events(log: &[Vec<Event>], begins: u64, first: u64) -> String {
     let session = SessionId::parse("chat").unwrap();
     let (from, begins_at) = (Serial(1), Serial(begins));
-    let place = Place {
+    let place = ResponsePlace {
         session,
         life: Incarnation(1),
         turn: turn(),

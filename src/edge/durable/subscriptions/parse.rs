@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::limits;
-use crate::subscriptions::{Deliver, Fault, Named, Place, Plan, Refused};
+use crate::subscriptions::{Deliver, Fault, LogPosition, Named, Plan, Refused};
 
 /// The body of a callback, an acknowledgement or a release.
 #[derive(Debug, Default, Deserialize)]
@@ -40,14 +40,14 @@ impl Report {
     }
 
     /// What is acknowledged, by stream.
-    pub(super) fn acks(&self) -> Result<Vec<(String, Place)>, Fault> {
+    pub(super) fn acks(&self) -> Result<Vec<(String, LogPosition)>, Fault> {
         if limits::WAKE_STREAMS < self.acks.len() {
             let message = format!("at most {} streams at once", limits::WAKE_STREAMS);
             return Err(Fault::invalid(message));
         }
         let ack = |ack: &Ack| {
             let path = ack.stream.as_deref().or(ack.path.as_deref()).unwrap_or_default();
-            let place = Place::parse(&ack.offset);
+            let place = LogPosition::parse(&ack.offset);
             let place = place.ok_or(Refused::Offset("the offset was not made by this service"))?;
             Ok((normal(path).to_owned(), place))
         };
