@@ -48,7 +48,7 @@ pub struct ServeConfig {
     pub peer_listen: Option<SocketAddr>,
     /// Directory that holds everything this node knows.
     pub data_dir: PathBuf,
-    /// All nodes at the cluster's birth, this one included, in order of their ids. Empty for a single
+    /// All nodes at the cluster's bootstrap, this one included, in order of their ids. Empty for a single
     /// node.
     pub members: Vec<Member>,
     /// Whether the node is added to a cluster that lives already: it founds nothing and waits to be taken in.
@@ -56,7 +56,7 @@ pub struct ServeConfig {
     /// Directory with `ca.pem`, and `CLUSTER-node-ID.pem` with its `.key` for this node; there whenever
     /// `members` are.
     pub tls_dir: Option<PathBuf>,
-    /// Raft groups at the cluster's birth; 1 to [`GROUPS_MAX`].
+    /// Raft groups at the cluster's bootstrap; 1 to [`GROUPS_MAX`].
     pub groups: u32,
     /// Pause between two heartbeats of a leader, in milliseconds.
     pub heartbeat_ms: u64,
@@ -90,7 +90,7 @@ pub struct ServeConfig {
     pub client_tls: Option<CertificateFiles>,
     /// Issuers whose tokens are taken.
     pub issuers: Vec<IssuerConfig>,
-    /// How traces are written to standard error.
+    /// How logs are written to standard error.
     pub log: LogFormat,
     /// Agents that this node runs by itself, in order of their names.
     pub agents: Vec<AgentConfig>,
@@ -108,7 +108,7 @@ pub struct Member {
     pub http: String,
 }
 
-/// Raft groups that a cluster may be born with.
+/// Raft groups that a cluster may be bootstrapped with.
 pub const GROUPS_MAX: u32 = 64;
 const GROUPS: u32 = 12;
 const HEARTBEAT_MS: u64 = 100;
@@ -165,7 +165,7 @@ pub struct Given {
     /// Directory of certificates for peers; needed with --member
     #[arg(long, env = "OUTLIVE_TLS_DIR", value_name = "DIR")]
     pub tls_dir: Option<PathBuf>,
-    /// Raft groups, fixed at the cluster's birth [default: 12]
+    /// Raft groups, fixed at the cluster's bootstrap [default: 12]
     #[arg(long, env = "OUTLIVE_GROUPS", value_name = "N")]
     pub groups: Option<u32>,
     /// Pause between a leader's heartbeats [default: 100]
@@ -237,7 +237,7 @@ pub struct Given {
         default_missing_value = "true"
     )]
     pub insecure: Option<bool>,
-    /// How traces are written to standard error [default: text]
+    /// How logs are written to standard error [default: text]
     #[arg(long, env = "OUTLIVE_LOG", value_name = "FORMAT")]
     pub log: Option<LogFormat>,
     /// An agent that this node runs: a command that exchanges a worker's lines on its stdio; once for each

@@ -28,7 +28,7 @@ use anyhow::{Context as _, bail};
 use cluster::clock::{Clock, SystemClock};
 use cluster::essential::essential;
 use cluster::home::{Home, Refusals};
-use cluster::host::{Birth, Host, HostParts};
+use cluster::host::{Bootstrap, Host, HostParts};
 use cluster::ids::NodeId;
 use cluster::journal::disk::RealDisk;
 use cluster::journal::{Journal, JournalConfig};
@@ -308,7 +308,7 @@ fn host_parts(
         dir: config.data_dir.clone(),
         store: home.store(),
         journal: journal.clone(),
-        birth: birth(config, address),
+        bootstrap: bootstrap(config, address),
         checkpoints: checkpoints(config),
         timers: timers(config),
         clock,
@@ -416,7 +416,7 @@ fn tls_files(config: &ServeConfig) -> anyhow::Result<TlsFiles> {
     })
 }
 
-fn birth(config: &ServeConfig, address: SocketAddr) -> Birth {
+fn bootstrap(config: &ServeConfig, address: SocketAddr) -> Bootstrap {
     let local = NodeId(config.node_id);
     let members = if config.members.is_empty() {
         vec![Member { node: local, peer: String::new(), client: format!("http://{address}") }]
@@ -429,5 +429,5 @@ fn birth(config: &ServeConfig, address: SocketAddr) -> Birth {
         config.members.iter().map(member).collect()
     };
     let replication = u32::try_from(REPLICATION).expect("replication is small");
-    Birth { members, groups: config.groups, replication, join: config.join }
+    Bootstrap { members, groups: config.groups, replication, join: config.join }
 }

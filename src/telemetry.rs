@@ -1,4 +1,4 @@
-//! What operators see of one node: its metrics and its traces.
+//! What operators see of one node: its metrics and its logs.
 //!
 //! A node owns one [`Metrics`] and hands it to whoever counts; nothing here is global, so many nodes
 //! can live in one process.
@@ -157,7 +157,7 @@ impl Metrics {
 /// What is traced unless `RUST_LOG` is set: everything from INFO, and of the libraries what matters.
 const USUAL: &str = "info,openraft=error,fjall=warn,lsm_tree=warn,ractor=warn";
 
-/// Sends traces to standard error; `RUST_LOG` chooses them.
+/// Sends logs to standard error; `RUST_LOG` chooses them.
 ///
 /// The first call in a process wins.
 pub fn trace_to_stderr(format: LogFormat) {
@@ -172,7 +172,7 @@ pub fn trace_to_stderr(format: LogFormat) {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     if done.is_err() {
-        tracing::debug!("traces were set up before");
+        tracing::debug!("logging was set up before");
     }
 }
 

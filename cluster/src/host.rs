@@ -50,9 +50,9 @@ pub trait Application: Send + Sync + 'static {
     fn stream(&self, from: NodeId, hello: Bytes, stream: Stream) -> transport::BoxFuture<()>;
 }
 
-/// How the cluster is born, or where an existing one is met.
+/// How the cluster is bootstrapped, or where an existing one is met.
 #[derive(Clone, Debug)]
-pub struct Birth {
+pub struct Bootstrap {
     /// Every node that the operator names, this one included.
     pub members: Vec<Member>,
     /// Groups that carry slots; fixed for ever.
@@ -86,7 +86,7 @@ pub struct HostParts {
     /// The random id of this node's disk, by which peers distinguish it from another; see [`crate::home::Home`].
     pub store: u128,
     pub journal: Journal,
-    pub birth: Birth,
+    pub bootstrap: Bootstrap,
     pub timers: Timers,
     pub checkpoints: Checkpoints,
     pub clock: Arc<dyn Clock>,
@@ -133,7 +133,7 @@ impl Host {
         prepare(&staging)?;
         let switchboard = Arc::new(Switchboard::default());
         let transport = connect(switchboard.clone()).await?;
-        for member in &parts.birth.members {
+        for member in &parts.bootstrap.members {
             if member.node != parts.local {
                 transport.set_peer(member.node, member.peer.clone());
             }
@@ -170,13 +170,13 @@ impl Host {
         let stop = self.stop.clone().cancelled_owned();
         // Nothing is added to the journal yet: all of this is durable.
         let recovered = rejoin::positions(self.journal()).unwrap_or_default();
-        let care = essential("care", reconciler::run(self.clone(), factory));
+        let reconciling = essential("reconciler", reconciler::run(self.clone(), factory));
         let control = self.parts.control.clone().unwrap_or_else(Handle::current);
-        let care = with_random(async {
-            tokio::select! { () = stop => (), () = care => () }
+        let reconciling = with_random(async {
+            tokio::select! { () = stop => (), () = reconciling => () }
         });
         // What it opens lives where it does.
-        self.tasks.spawn_on(care, &control);
+        self.tasks.spawn_on(reconciling, &control);
         let clocks = essential("clocks", clocks::run(self.clone()));
         let clocks = self.stop.clone().run_until_cancelled_owned(clocks);
         self.tasks.spawn_on(clocks, &control);
@@ -243,7 +243,7 @@ impl Host {
     pub fn members(&self) -> BTreeSet<NodeId> {
         let map = self.map.borrow();
         if map.version == MapVersion::NONE {
-            return self.parts.birth.members.iter().map(|member| member.node).collect();
+            return self.parts.bootstrap.members.iter().map(|member| member.node).collect();
         }
         map.members.keys().copied().collect()
     }
@@ -293,7 +293,7 @@ impl Host {
 
     /// How this node would be listed, if it was given its own addresses.
     pub fn own_member(&self) -> Option<Member> {
-        let mut members = self.parts.birth.members.iter();
+        let mut members = self.parts.bootstrap.members.iter();
         members.find(|member| member.node == self.local()).cloned()
     }
 

@@ -21,7 +21,7 @@ impl GroupId {
     pub const SYSTEM: GroupId = GroupId(0);
 }
 
-/// One of [`crate::limits::SLOTS`] equal parts of all keys; fixed at the cluster's birth.
+/// One of [`crate::limits::SLOTS`] equal parts of all keys; fixed at the cluster's bootstrap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Slot(pub u16);
 

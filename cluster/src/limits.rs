@@ -90,7 +90,7 @@ pub const REOPEN_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 pub const REPORT_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
 /// Voters of the system group; further members only learn.
 pub const SYSTEM_VOTERS: usize = 5;
-/// Pause between two rounds of a node's care for its groups.
+/// Pause between two rounds of the reconciler.
 pub const CARE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
 /// Pause between two looks at the clocks of the other nodes.
 pub const CLOCK_INTERVAL: Duration = Duration::from_secs(1);
@@ -130,7 +130,7 @@ pub const FOUND_PATIENCE_ROUNDS: u32 = 8;
 /// and again soon after.
 pub const STEADY_MIN: std::time::Duration = std::time::Duration::from_secs(10);
 pub const STEADY_MAX: std::time::Duration = std::time::Duration::from_secs(5 * 60);
-/// Rounds of care in a row in which a peer must be too far for the timers before a warning is logged, and the pause
+/// Rounds of the reconciler in a row in which a peer must be too far for the timers before a warning is logged, and the pause
 /// before it is logged again.
 pub const FAR_PATIENCE_ROUNDS: u32 = 6;
 pub const FAR_REPEAT: std::time::Duration = std::time::Duration::from_secs(60);

@@ -15,7 +15,7 @@ use crate::limits::SLOTS;
 /// Points of one node on the ring.
 const POINTS: u64 = 64;
 
-/// The slot of `key`; fixed at the cluster's birth.
+/// The slot of `key`; fixed at the cluster's bootstrap.
 pub fn slot(key: &[u8]) -> Slot {
     let slot = xxh3_64(key) % u64::from(SLOTS);
     Slot(u16::try_from(slot).expect("a remainder of SLOTS fits"))

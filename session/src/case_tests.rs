@@ -16,7 +16,8 @@ fn nothing_of_a_life_that_is_over_acts_in_the_next_one() {
     let create = || Command::from(Config::default());
     let take = |name: &str| {
         let participant = ParticipantName::parse(name).unwrap();
-        let (by, verb) = (Sender { participant, device: None }, Verb::Take { mode: Mode::Assist });
+        let (by, verb) =
+            (Sender { participant, device: None }, ControlVerb::Take { mode: Mode::Assist });
         let (role, note) = (Role::Controller, String::new());
         Command::Control(Box::new(ControlRequest { verb, by, for_ms: 1_000, note, role }))
     };
@@ -134,14 +135,14 @@ fn what_is_held_back_is_known_when_its_turn_begins() {
         let (by, role, note) = (ada(), Role::Controller, String::new());
         Command::Control(Box::new(ControlRequest { verb, by, for_ms: 60_000, note, role }))
     };
-    play.run(control(Verb::Take { mode: Mode::Manual })).unwrap();
+    play.run(control(ControlVerb::Take { mode: Mode::Manual })).unwrap();
     play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     for at in 0..=limits::INPUTS {
         let agent = AgentName::parse("a").unwrap();
         let input = Input::new(turn_id(&format!("word{at}")), agent, words("hm"));
         play.run(Command::Input(Box::new(Input { sender: Some(ada()), ..input }))).unwrap();
     }
-    play.run(control(Verb::Release)).unwrap();
+    play.run(control(ControlVerb::Release)).unwrap();
     let again = play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
     assert!(matches!(again, Applied::Input { duplicate: true, .. }), "{again:?}");
     play.run(cancel(Scope::All)).unwrap();

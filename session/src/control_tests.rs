@@ -61,8 +61,8 @@ fn a_person_takes_over_and_hands_back() {
         "turn.output t1 draft, turn.completed t1, input.accepted i1 hi, person.message hi, input.accepted i2 hi"
     );
     assert_eq!(play.session.effects(play.now), []);
-    play.run(control("sue", Role::Controller, Verb::Release)).unwrap();
-    play.run(control("sue", Role::Controller, Verb::Release)).unwrap();
+    play.run(control("sue", Role::Controller, ControlVerb::Release)).unwrap();
+    play.run(control("sue", Role::Controller, ControlVerb::Release)).unwrap();
     assert_eq!(play.rendered(), "control.released");
     let turn = play.session.status().unwrap().turns.remove(0);
     assert_eq!((turn.turn, turn.input.0 < turn.last_input.0), (turn_id("i2"), true));
@@ -110,7 +110,7 @@ fn what_is_held_back_can_be_cancelled_and_begins_nothing_then() {
     elsewhere.follows = Some(Follows { message, again: false, found });
     let refused = play.run(Command::Input(elsewhere));
     assert_eq!(refused, Err(Refusal::ControlledByOther { by: "sue".into() }));
-    play.run(control("sue", Role::Controller, Verb::Release)).unwrap();
+    play.run(control("sue", Role::Controller, ControlVerb::Release)).unwrap();
     assert_eq!(play.session.status().unwrap().turns.remove(0).turn, turn_id("i5"));
     // A session that is closed ends what is held, too.
     play.run(take("sue", Role::Controller)).unwrap();

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::command::{Command, Role, Verb, WhenBusy};
+use crate::command::{Command, ControlVerb, Role, WhenBusy};
 use crate::fact::Sender;
 use crate::ids::{AgentName, DeviceName, Millis, ParticipantName, SessionId, TenantName};
 use crate::pattern::Pattern;
@@ -352,8 +352,10 @@ impl Command {
                 &[Right::Claim]
             }
             Command::Control(control) => match control.verb {
-                Verb::Request => &[Right::Send],
-                Verb::Grant { .. } | Verb::Take { .. } | Verb::Release => &[Right::Takeover],
+                ControlVerb::Request => &[Right::Send],
+                ControlVerb::Grant { .. } | ControlVerb::Take { .. } | ControlVerb::Release => {
+                    &[Right::Takeover]
+                }
             },
             // One of several, see [`Grant::narrow`].
             Command::File(_) => &[],

@@ -73,9 +73,9 @@ pub use branch::{Branch, Branches, TreePlace, View};
 pub use check::Broken;
 pub use command::{
     Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, ClaimCall, Command, ControlRequest,
-    Create, Follows, Found, Import, ImportBegin, ImportEvents, ImportStep, Input, Lose, NodeStart,
-    Pause, Phase, ReleaseCall, Resume, Role, Scope, Shelve, Then, ToolMark, ToolResult, ToolStep,
-    TurnOutput, TurnReport, Verb, WhenBusy, Withdraw,
+    ControlVerb, Create, Follows, Found, Import, ImportBegin, ImportEvents, ImportStep, Input,
+    Lose, NodeStart, Pause, Phase, ReleaseCall, Resume, Role, Scope, Shelve, Then, ToolMark,
+    ToolResult, ToolStep, TurnOutput, TurnReport, WhenBusy, Withdraw,
 };
 pub use config::{BadConfig, Config, Retention};
 pub use content_type::ContentType;

@@ -55,13 +55,13 @@ pub(super) fn answer(name: &str, by: &str, text: &str) -> Command {
     Command::Answer(Box::new(Answer { sender, role, ..Answer::new(interaction, words(text)) }))
 }
 
-pub(super) fn control(by: &str, role: Role, verb: Verb) -> Command {
+pub(super) fn control(by: &str, role: Role, verb: ControlVerb) -> Command {
     let (by, for_ms, note) = (sender(by), 10_000, String::new());
     Command::Control(Box::new(ControlRequest { verb, by, for_ms, note, role }))
 }
 
 pub(super) fn take(by: &str, role: Role) -> Command {
-    control(by, role, Verb::Take { mode: Mode::Manual })
+    control(by, role, ControlVerb::Take { mode: Mode::Manual })
 }
 
 pub(super) fn audience(watchers: u32) -> Command {
@@ -240,12 +240,12 @@ fn drafts_are_internal_and_a_failure_may_ask_for_a_person() {
     let mut play = Play::under(Policy { escalate: true, attempts: Some(1), ..Policy::default() });
     play.run(from("user", "t1")).unwrap();
     play.run(claim("t1", "w", 1)).unwrap();
-    let assist = Verb::Take { mode: Mode::Assist };
+    let assist = ControlVerb::Take { mode: Mode::Assist };
     play.run(control("sue", Role::Controller, assist)).unwrap();
     play.run(emit("t1", 1, Some(0), "draft", Then::GoOn)).unwrap();
     let event = play.log().last().cloned().unwrap();
     assert!(matches!(event.fact.as_deref(), Some(Fact::Output(Output { internal: true, .. }))));
-    play.run(control("sue", Role::Controller, Verb::Release)).unwrap();
+    play.run(control("sue", Role::Controller, ControlVerb::Release)).unwrap();
     play.run(emit("t1", 1, Some(1), "out", Then::GoOn)).unwrap();
     let event = play.log().last().cloned().unwrap();
     let Some(Fact::Output(output)) = event.fact.as_deref() else { panic!("{event:?}") };
@@ -293,10 +293,10 @@ pub(super) fn any_command() -> impl Strategy<Value = Command> {
     ];
     let mode = || prop::sample::select(Mode::ALL.to_vec());
     let verb = prop_oneof![
-        Just(Verb::Request),
-        mode().prop_map(|mode| Verb::Take { mode }),
-        mode().prop_map(|mode| Verb::Grant { to: sender("bob"), mode }),
-        Just(Verb::Release),
+        Just(ControlVerb::Request),
+        mode().prop_map(|mode| ControlVerb::Take { mode }),
+        mode().prop_map(|mode| ControlVerb::Grant { to: sender("bob"), mode }),
+        Just(ControlVerb::Release),
     ];
     prop_oneof![
         4 => (who(), turn()).prop_map(|(who, turn)| from(who, turn)),

@@ -88,7 +88,7 @@ pub(super) async fn run(command: Cluster) -> anyhow::Result<()> {
 /// Fails and names the shards that no node leads with a majority behind it, if there are any.
 fn working(report: &Value) -> anyhow::Result<()> {
     let shards = report["shards"].as_array().map(Vec::as_slice).unwrap_or_default();
-    anyhow::ensure!(!shards.is_empty(), "the cluster is not born yet: it has no shards");
+    anyhow::ensure!(!shards.is_empty(), "the cluster is not bootstrapped yet: it has no shards");
     let silent = shards.iter().filter(|shard| shard["leader"].is_null());
     let silent: Vec<String> = silent.map(|shard| shard["shard"].to_string()).collect();
     let (node, all) = (&report["node"], shards.len());
@@ -226,6 +226,7 @@ mod tests {
         assert_eq!(printed(vec![shard(1, Some(2)), shard(2, Some(1))]), "");
         expect!["no leader that a majority follows, as node 2 sees it, in 2 of 3 shards: 2, 3"]
             .assert_eq(&printed(vec![shard(1, Some(2)), shard(2, None), shard(3, None)]));
-        expect!["the cluster is not born yet: it has no shards"].assert_eq(&printed(Vec::new()));
+        expect!["the cluster is not bootstrapped yet: it has no shards"]
+            .assert_eq(&printed(Vec::new()));
     }
 }

@@ -16,7 +16,7 @@ pub enum WebhookReach {
     Private,
 }
 
-/// How traces are written.
+/// How logs are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {

@@ -198,7 +198,7 @@ async fn what_is_deleted_while_the_disk_is_short_is_given_back_soon() {
 }
 
 #[tokio::test]
-async fn a_list_is_held_while_the_node_is_being_born() {
+async fn a_list_is_held_while_the_node_is_bootstrapped() {
     let dir = tempfile::tempdir().unwrap();
     let given = Given {
         listen: Some(([127, 0, 0, 1], 0).into()),

@@ -49,7 +49,7 @@ impl Workers {
     /// Waits for a turn and takes it for a worker; none if there is none by the deadline.
     ///
     /// # Errors
-    /// The cluster is not born yet. No turn was taken.
+    /// The cluster is not bootstrapped yet. No turn was taken.
     pub async fn claim(
         &self,
         claimer: &Claimer,

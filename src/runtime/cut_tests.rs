@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use cluster::clock::SystemClock;
-use cluster::host::{Birth, Host, HostParts};
+use cluster::host::{Bootstrap, Host, HostParts};
 use cluster::ids::NodeId;
 use cluster::journal::disk::RealDisk;
 use cluster::journal::{Journal, JournalConfig};
@@ -45,7 +45,7 @@ async fn start(network: &MemoryNetwork, node: u64) -> Place {
         removed: Arc::default(),
         dir: dir.path().to_path_buf(),
         journal: journal.clone(),
-        birth: Birth {
+        bootstrap: Bootstrap {
             members: (1..=3).map(member).collect(),
             groups: 1,
             replication: 3,

@@ -66,7 +66,7 @@ impl Directory {
         Directory { host, shards, allowance, space }
     }
 
-    /// The shard of a session; none before the cluster's birth is known.
+    /// The shard of a session; none before the cluster's bootstrap is known.
     pub(super) fn group_of(&self, id: &SessionId) -> Option<GroupId> {
         self.host.map().borrow().group_of(id.full().as_bytes())
     }

@@ -124,7 +124,7 @@ impl Sessions {
     ) -> Result<Changes, Unavailable> {
         let groups = self.host.map().borrow().groups;
         if groups == 0 {
-            return Err(Unavailable::NoQuorum("the cluster is not born yet".into()));
+            return Err(Unavailable::NoQuorum("the cluster is not bootstrapped yet".into()));
         }
         let mut all = Changes { place: followed.clone(), ..Changes::default() };
         all.place.shards.resize(groups as usize, ShardPlace::default());

@@ -16,7 +16,7 @@ pub(super) const VERSION: u8 = 1;
 
 /// The first message of a relay, from the node that has the reader.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Hello {
+pub(super) struct RelayRequest {
     pub(super) session: SessionId,
     pub(super) attach: Attach,
     /// The reader's, where it has one: judged again. Nodes that read for all of their readers have none.
@@ -57,9 +57,9 @@ impl Relayed {
         (attach, grant): (&Attach, Option<&Grant>),
     ) -> Result<Relayed, AttachError> {
         let grant = grant.cloned().map(Box::new);
-        let hello = Hello { session: id.clone(), attach: *attach, grant };
+        let request = RelayRequest { session: id.clone(), attach: *attach, grant };
         let lost = |text: String| AttachError::from(Unavailable::NoQuorum(text));
-        let stream = host.open(node, codec::encode(VERSION, &hello).into()).await;
+        let stream = host.open(node, codec::encode(VERSION, &request).into()).await;
         let mut stream = stream.map_err(|error| lost(error.to_string()))?;
         match receive(&mut stream).await {
             Some(Sent::Attached { cursor, status }) => {
@@ -150,17 +150,21 @@ mod tests {
             let session = SessionId::parse("s").expect("a name");
             let freshness = Freshness::Linearizable;
             let attach = Attach { start, freshness, parent_of_fork: Some(Incarnation(1)) };
-            let hello = Hello { session, attach, grant: None };
-            let bytes = codec::encode(VERSION, &hello);
+            let request = RelayRequest { session, attach, grant: None };
+            let bytes = codec::encode(VERSION, &request);
             wanted.assert_eq(&hex(&bytes));
-            assert_eq!(codec::decode::<Hello>(VERSION, &bytes).expect("it decodes"), hello);
+            assert_eq!(
+                codec::decode::<RelayRequest>(VERSION, &bytes).expect("it decodes"),
+                request
+            );
         }
         let session = SessionId::parse("s").expect("a name");
         let grant = Grant { rights: vec![Right::Read], ..Grant::all() };
-        let hello = Hello { session, attach: Attach::to(Start::Tail), grant: Some(grant.into()) };
-        let bytes = codec::encode(VERSION, &hello);
+        let request =
+            RelayRequest { session, attach: Attach::to(Start::Tail), grant: Some(grant.into()) };
+        let bytes = codec::encode(VERSION, &request);
         expect!["0101730201000100010001012a01012a00000300"].assert_eq(&hex(&bytes));
-        assert_eq!(codec::decode::<Hello>(VERSION, &bytes).expect("it decodes"), hello);
+        assert_eq!(codec::decode::<RelayRequest>(VERSION, &bytes).expect("it decodes"), request);
         let denied = AttachError::Denied(Denied::Right(Right::Read));
         check_sent(&Sent::Refused(denied), expect!["0101060100"]);
         check_sent(&Sent::Refused(AttachError::NotFound), expect!["010100"]);

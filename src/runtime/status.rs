@@ -138,10 +138,11 @@ impl Sessions {
         let Some((prefix, after)) = listed(tenant, prefix, after) else { return Ok(Vec::new()) };
         let (prefix, after) = (prefix.as_str(), after.as_deref());
         let mut map = self.host.map();
-        let born = map.wait_for(|map| 0 < map.groups);
-        let Ok(Ok(groups)) = timeout_at(deadline, born).await.map(|map| map.map(|map| map.groups))
+        let bootstrapped = map.wait_for(|map| 0 < map.groups);
+        let Ok(Ok(groups)) =
+            timeout_at(deadline, bootstrapped).await.map(|map| map.map(|map| map.groups))
         else {
-            return Err(Unavailable::NoQuorum("the cluster is not born yet".into()));
+            return Err(Unavailable::NoQuorum("the cluster is not bootstrapped yet".into()));
         };
         let shards = (1..=groups)
             .map(|shard| self.list_shard((shard, grant), (prefix, after), limit, deadline));
@@ -251,7 +252,7 @@ impl Sessions {
         Ok(lines)
     }
 
-    /// Where the session lives; shard 0 before the cluster is born.
+    /// Where the session lives; shard 0 before the cluster is bootstrapped.
     pub fn home(&self, id: &SessionId) -> Home {
         let map = self.host.map().borrow().clone();
         let Some(group) = map.group_of(id.full().as_bytes()) else { return Home::default() };

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cluster::group::Group;
-use cluster::host::{Birth, Host, HostParts};
+use cluster::host::{Bootstrap, Host, HostParts};
 use cluster::ids::{GroupId, NodeId};
 use cluster::journal::fault_disk::FaultDisk;
 use cluster::journal::{Journal, JournalConfig, Round};
@@ -144,7 +144,7 @@ impl World {
             local: NodeId(node),
             dir: place.dir.path().to_path_buf(),
             journal: journal.clone(),
-            birth: Birth { members, groups: self.groups, replication: 3, join: false },
+            bootstrap: Bootstrap { members, groups: self.groups, replication: 3, join: false },
             timers: TIMERS,
             checkpoints: OFTEN,
             clock,

@@ -22,7 +22,7 @@ struct Warning {
 }
 
 impl Far {
-    /// Looks at the round trips, once per round of care.
+    /// Looks at the round trips, once per round of the reconciler.
     pub(super) fn watch(&mut self, host: &Host) {
         let far: BTreeMap<_, _> = host.too_far().into_iter().collect();
         for (peer, warning) in &mut self.peers {

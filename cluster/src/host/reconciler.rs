@@ -1,4 +1,4 @@
-//! What a node does unasked: opens its groups, founds them at the birth, follows the map, balances leads.
+//! What a node does unasked: opens its groups, founds them at the bootstrap, follows the map, balances leads.
 //!
 //! All of it is derived from the map and the groups' own reports, once per round; a round that finds
 //! nothing to do does nothing.
@@ -162,11 +162,11 @@ fn part(host: &Host, map: &Map) {
 /// Founds the system group on the nodes that the operator named. All name the same, so that it is
 /// harmless if more than one does it.
 async fn found_system(host: &Host, system: &Group, rounds: u32) {
-    let birth = &host.parts.birth;
-    if birth.join || system.is_founded().await {
+    let bootstrap = &host.parts.bootstrap;
+    if bootstrap.join || system.is_founded().await {
         return;
     }
-    let mut nodes: Vec<NodeId> = birth.members.iter().map(|member| member.node).collect();
+    let mut nodes: Vec<NodeId> = bootstrap.members.iter().map(|member| member.node).collect();
     nodes.sort_unstable();
     if lives_already(host, &nodes).await {
         tracing::info!("the cluster lives already; this node waits until it is added to it");
@@ -212,10 +212,11 @@ async fn agree_on_birth(host: &Host, map: &Map) {
     if map.version != MapVersion::NONE {
         return;
     }
-    let birth = &host.parts.birth;
-    let (groups, replication, members) = (birth.groups, birth.replication, birth.members.clone());
+    let bootstrap = &host.parts.bootstrap;
+    let (groups, replication, members) =
+        (bootstrap.groups, bootstrap.replication, bootstrap.members.clone());
     if let Err(error) = host.change_members(Change::Found { groups, replication, members }).await {
-        tracing::warn!(%error, "the birth was not agreed on");
+        tracing::warn!(%error, "the bootstrap was not agreed on");
     }
 }
 

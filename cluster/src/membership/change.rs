@@ -13,7 +13,7 @@ use crate::ids::{MapVersion, NodeId};
 /// that map alone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
-    /// The birth: takes effect once.
+    /// The bootstrap: takes effect once.
     Found {
         groups: u32,
         replication: u32,
@@ -82,7 +82,7 @@ impl Roster {
             return Err(Refusal::NotBorn);
         }
         let (judgement, at) = match change {
-            Change::Found { .. } => unreachable!("the birth was judged above"),
+            Change::Found { .. } => unreachable!("the bootstrap was judged above"),
             Change::Add { member, at } => (self.judge_add(member)?, at),
             Change::Remove { node, at } => (self.judge_remove(*node)?, at),
             Change::Replace { node, with, at } => (self.judge_replace(*node, with)?, at),
@@ -171,7 +171,7 @@ mod tests {
         Member { node: NodeId(node), peer: format!("h{node}:1"), client: format!("http://h{node}") }
     }
 
-    fn born(count: u64) -> Map {
+    fn bootstrapped(count: u64) -> Map {
         let members = (1..=count).map(member).collect();
         Map::default().after(Change::Found { groups: 12, replication: 3, members })
     }
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_replacement_takes_over_exactly_what_the_other_carried() {
         for count in [3, 5, 9] {
-            let before = born(count);
+            let before = bootstrapped(count);
             let after = before.after(replace(&before, 2, 40)).after(Change::Found {
                 groups: 1,
                 replication: 1,
@@ -209,10 +209,10 @@ mod tests {
 
     #[test]
     fn what_is_dangerous_is_refused_with_a_sentence() {
-        let map = born(3);
+        let map = bootstrapped(3);
         let remove = |map: &Map, node| Change::Remove { node: NodeId(node), at: map.version };
         let add = |map: &Map, member| Change::Add { member, at: map.version };
-        let (unborn, alone) = (Map::default(), born(1));
+        let (unborn, alone) = (Map::default(), bootstrapped(1));
         check_refused(
             &unborn,
             &remove(&unborn, 1),
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn asking_again_changes_nothing() {
-        let map = born(3);
+        let map = bootstrapped(3);
         let request = replace(&map, 2, 4);
         let replaced = map.after(request.clone());
         assert_eq!(replaced.judge(&request), Ok(Judgement::Done));

@@ -93,7 +93,7 @@ impl Map {
         Map { roster, placement }
     }
 
-    /// The group that carries `key`; none before the birth.
+    /// The group that carries `key`; none before the bootstrap.
     pub fn group_of(&self, key: &[u8]) -> Option<GroupId> {
         (0 < self.groups).then(|| ring::group(ring::slot(key), self.groups))
     }

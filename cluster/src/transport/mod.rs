@@ -47,7 +47,7 @@ pub use tls::{TlsError, TlsFiles, TlsMaterial};
 /// A boxed future without borrows.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// A road between two nodes. Frames of one lane arrive in the order in which they were sent; lanes
+/// A pipe between two nodes. Frames of one lane arrive in the order in which they were sent; lanes
 /// do not wait for each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lane {

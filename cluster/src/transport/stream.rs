@@ -44,15 +44,15 @@ pub struct Stream {
 impl Stream {
     pub(super) fn quic(send: quinn::SendStream, recv: quinn::RecvStream, read: Decoder) -> Stream {
         Stream {
-            send: SendHalf { road: SendRoad::Quic(send), state: SendState::Idle },
-            recv: RecvHalf { road: RecvRoad::Quic(recv, read), failed: None },
+            send: SendHalf { pipe: SendPipe::Quic(send), state: SendState::Idle },
+            recv: RecvHalf { pipe: RecvPipe::Quic(recv, read), failed: None },
         }
     }
 
     pub(super) fn memory(send: MemorySender, recv: MemoryReceiver) -> Stream {
         Stream {
-            send: SendHalf { road: SendRoad::Memory(send), state: SendState::Idle },
-            recv: RecvHalf { road: RecvRoad::Memory(recv), failed: None },
+            send: SendHalf { pipe: SendPipe::Memory(send), state: SendState::Idle },
+            recv: RecvHalf { pipe: RecvPipe::Memory(recv), failed: None },
         }
     }
 
@@ -80,12 +80,12 @@ impl Stream {
 /// The sending direction.
 #[derive(Debug)]
 pub struct SendHalf {
-    road: SendRoad,
+    pipe: SendPipe,
     state: SendState,
 }
 
 #[derive(Debug)]
-enum SendRoad {
+enum SendPipe {
     Quic(quinn::SendStream),
     Memory(MemorySender),
 }
@@ -110,13 +110,13 @@ impl SendHalf {
         }
         self.check()?;
         self.state = SendState::Writing;
-        match &mut self.road {
-            SendRoad::Quic(send) => {
+        match &mut self.pipe {
+            SendPipe::Quic(send) => {
                 let mut chunks = frame::chunks(Kind::Message, 0, message);
                 let used = if chunks[1].is_empty() { 1 } else { 2 };
                 send.write_all_chunks(&mut chunks[..used]).await.map_err(write_error)?;
             }
-            SendRoad::Memory(send) => send.send(message).await?,
+            SendPipe::Memory(send) => send.send(message).await?,
         }
         self.state = SendState::Idle;
         Ok(())
@@ -129,9 +129,9 @@ impl SendHalf {
     pub async fn finish(&mut self) -> Result<(), StreamError> {
         self.check()?;
         self.state = SendState::Writing;
-        match &mut self.road {
-            SendRoad::Quic(send) => send.finish().map_err(|_| StreamError::Stopped)?,
-            SendRoad::Memory(send) => send.finish().await?,
+        match &mut self.pipe {
+            SendPipe::Quic(send) => send.finish().map_err(|_| StreamError::Stopped)?,
+            SendPipe::Memory(send) => send.finish().await?,
         }
         self.state = SendState::Finished;
         Ok(())
@@ -150,7 +150,7 @@ impl SendHalf {
 impl Drop for SendHalf {
     /// quinn finishes a dropped stream; here that would be a clean end that the sender never promised.
     fn drop(&mut self) {
-        if let SendRoad::Quic(send) = &mut self.road
+        if let SendPipe::Quic(send) = &mut self.pipe
             && self.state != SendState::Finished
         {
             let _ = send.reset(DROPPED);
@@ -161,12 +161,12 @@ impl Drop for SendHalf {
 /// The receiving direction.
 #[derive(Debug)]
 pub struct RecvHalf {
-    road: RecvRoad,
+    pipe: RecvPipe,
     failed: Option<StreamError>,
 }
 
 #[derive(Debug)]
-enum RecvRoad {
+enum RecvPipe {
     Quic(quinn::RecvStream, Decoder),
     Memory(MemoryReceiver),
 }
@@ -178,9 +178,9 @@ impl RecvHalf {
         if let Some(error) = &self.failed {
             return Some(Err(error.clone()));
         }
-        let next = match &mut self.road {
-            RecvRoad::Quic(recv, decoder) => read_message(recv, decoder).await,
-            RecvRoad::Memory(recv) => recv.recv().await,
+        let next = match &mut self.pipe {
+            RecvPipe::Quic(recv, decoder) => read_message(recv, decoder).await,
+            RecvPipe::Memory(recv) => recv.recv().await,
         };
         match next {
             Ok(message) => message.map(Ok),

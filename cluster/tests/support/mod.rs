@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use cluster::clock::{Clock, TokioClock};
 use cluster::group::{Class, Fate, Flow, Group};
-use cluster::host::{Application, Birth, Host, HostParts};
+use cluster::host::{Application, Bootstrap, Host, HostParts};
 use cluster::ids::{GroupId, MapVersion, NodeId};
 use cluster::journal::fault_disk::FaultDisk;
 use cluster::journal::{Journal, JournalConfig, Round};
@@ -154,11 +154,14 @@ impl World {
 
     pub async fn start(&mut self, node: u64) {
         let members = self.members.clone();
-        self.start_with(node, Birth { members, groups: self.groups, replication: 3, join: false })
-            .await;
+        self.start_with(
+            node,
+            Bootstrap { members, groups: self.groups, replication: 3, join: false },
+        )
+        .await;
     }
 
-    /// Starts a node that was not there at the birth.
+    /// Starts a node that was not there at the bootstrap.
     pub async fn join(&mut self, node: u64) {
         self.start_newcomer(node, true).await;
     }
@@ -173,10 +176,11 @@ impl World {
         self.places.insert(node, place(self.seed, node));
         let mut members = self.members.clone();
         members.push(me);
-        self.start_with(node, Birth { members, groups: self.groups, replication: 3, join }).await;
+        self.start_with(node, Bootstrap { members, groups: self.groups, replication: 3, join })
+            .await;
     }
 
-    async fn start_with(&mut self, node: u64, birth: Birth) {
+    async fn start_with(&mut self, node: u64, bootstrap: Bootstrap) {
         let clock = self.clock_of(node);
         let place = &self.places[&node];
         let config = JournalConfig {
@@ -211,7 +215,7 @@ impl World {
             dir: place.dir.path().to_path_buf(),
             store: place.store,
             journal,
-            birth,
+            bootstrap,
             timers: self.timers,
             checkpoints: self.checkpoints,
             clock,

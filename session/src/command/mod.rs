@@ -15,7 +15,8 @@ use crate::ids::{Incarnation, Serial, SessionId};
 
 pub use import::{Import, ImportBegin, ImportEvents, ImportStep};
 pub use people::{
-    Answer, Audience, ClaimCall, ControlRequest, Pause, ReleaseCall, Resume, Role, Shelve, Verb,
+    Answer, Audience, ClaimCall, ControlRequest, ControlVerb, Pause, ReleaseCall, Resume, Role,
+    Shelve,
 };
 pub use turn::{
     Ask, Cancel, Claim, Follows, Found, Input, Lose, NodeStart, Phase, Scope, Then, ToolMark,

@@ -73,7 +73,7 @@ pub struct ReleaseCall {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlRequest {
     /// What is to become of control.
-    pub verb: Verb,
+    pub verb: ControlVerb,
     /// Who requests it.
     pub by: Sender,
     /// How long it is held while its holder does not act, in milliseconds; from 1 to
@@ -87,7 +87,7 @@ pub struct ControlRequest {
 
 /// See [`ControlRequest`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Verb {
+pub enum ControlVerb {
     /// Would like to have it.
     Request,
     /// Gives it to another participant.

@@ -1,6 +1,6 @@
 //! Changes of control: requested, granted, taken, given back.
 
-use crate::command::{ControlRequest, Role, Verb};
+use crate::command::{ControlRequest, ControlVerb, Role};
 use crate::control::Mode;
 use crate::event::Event;
 use crate::fact::{Change, ControlChange, Fact, Sender};
@@ -26,7 +26,7 @@ impl Live {
         }
         let holds = self.work.control.is_held_by(Some(&request.by));
         match &request.verb {
-            Verb::Request => {
+            ControlVerb::Request => {
                 let same = self.work.control.requested.as_ref() == Some(&request.by);
                 if !same {
                     self.work.control.requested = Some(request.by.clone());
@@ -40,22 +40,22 @@ impl Live {
                 }
             }
             // To have the agents answer is to give it back.
-            Verb::Take { mode: Mode::Auto }
-            | Verb::Grant { mode: Mode::Auto, .. }
-            | Verb::Release => {
+            ControlVerb::Take { mode: Mode::Auto }
+            | ControlVerb::Grant { mode: Mode::Auto, .. }
+            | ControlVerb::Release => {
                 if self.work.control.holder.is_some() {
                     self.check_holds(holds, request.role)?;
                     let by = Some(&request.by);
                     self.hand_back(now, Change::Released, by, &request.note, out);
                 }
             }
-            Verb::Take { mode } => {
+            ControlVerb::Take { mode } => {
                 if !holds {
                     self.check_free(request.role)?;
                 }
                 self.hold_control(now, Change::Taken, &request.by, *mode, request, out);
             }
-            Verb::Grant { to, mode } => {
+            ControlVerb::Grant { to, mode } => {
                 if !holds {
                     self.check_free(request.role)?;
                 }

@@ -16,11 +16,11 @@ use session::ids::{
 use session::stored::COMMAND_VERSION;
 use session::{
     Answer, Append, AppendEach, Ask, Audience, BeginFile, Cancel, Cause, Claim, ClaimCall, Command,
-    CommandKey, Config, ContentType, ControlRequest, Create, Event, FileRequest, Follows, Fork,
-    ForkRequest, Format, Found, Import, ImportEvents, ImportStep, Input, Lose, Mode, NewEvent,
-    NodeStart, Origin, Pause, Phase, Piece, Policy, ReleaseCall, Resume, Retention, Role, Scope,
-    Sender, Session, Then, ToolMark, ToolResult, ToolStep, TurnOutput, TurnReport, Unwatched, Verb,
-    WhenBusy, Withdraw,
+    CommandKey, Config, ContentType, ControlRequest, ControlVerb, Create, Event, FileRequest,
+    Follows, Fork, ForkRequest, Format, Found, Import, ImportEvents, ImportStep, Input, Lose, Mode,
+    NewEvent, NodeStart, Origin, Pause, Phase, Piece, Policy, ReleaseCall, Resume, Retention, Role,
+    Scope, Sender, Session, Then, ToolMark, ToolResult, ToolStep, TurnOutput, TurnReport,
+    Unwatched, WhenBusy, Withdraw,
 };
 
 /// Stands for the version of what holds a session or an event.

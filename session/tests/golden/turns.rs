@@ -298,7 +298,7 @@ fn what_people_ask_keeps_its_bytes() {
     let interaction = InteractionId::parse("i").unwrap();
     let somebody = || sender().unwrap();
     let (role, note) = (Role::Supervisor, "n".to_owned());
-    let to = Verb::Grant { to: somebody(), mode: Mode::Assist };
+    let to = ControlVerb::Grant { to: somebody(), mode: Mode::Assist };
     let control = |verb| {
         let (by, note) = (somebody(), note.clone());
         Command::Control(Box::new(ControlRequest { verb, by, for_ms: 7, note, role }))
@@ -313,16 +313,16 @@ fn what_people_ask_keeps_its_bytes() {
         &Command::Answer(Box::new(answer)),
         expect!["011001690474657874037965730103616461010570686f6e65030000"],
     );
-    check_command(&control(Verb::Request), expect!["01110003616461010570686f6e6507016e03"]);
+    check_command(&control(ControlVerb::Request), expect!["01110003616461010570686f6e6507016e03"]);
     check_command(
         &control(to),
         expect!["01110103616461010570686f6e650103616461010570686f6e6507016e03"],
     );
     check_command(
-        &control(Verb::Take { mode: Mode::Manual }),
+        &control(ControlVerb::Take { mode: Mode::Manual }),
         expect!["0111020203616461010570686f6e6507016e03"],
     );
-    check_command(&control(Verb::Release), expect!["01110303616461010570686f6e6507016e03"]);
+    check_command(&control(ControlVerb::Release), expect!["01110303616461010570686f6e6507016e03"]);
     let audience = Audience { watchers: 2, controllers: 1 };
     check_command(&Command::Audience(audience), expect!["01120201"]);
     let pause = Pause { scope: scope.clone(), by: sender(), role };

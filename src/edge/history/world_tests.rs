@@ -7,9 +7,9 @@ use crate::ids::{
     TurnEpoch, TurnId, WorkerName,
 };
 use crate::session::{
-    Answer, Append, Ask, Cancel, Cause, Claim, Command, Config, ControlRequest, Event, Fact,
-    Follows, Format, Found, Input, Lose, Mode, NewEvent, Role, Scope, Sender, Session, Status,
-    Then, TurnOutput, TurnReport, Verb, WhenBusy,
+    Answer, Append, Ask, Cancel, Cause, Claim, Command, Config, ControlRequest, ControlVerb, Event,
+    Fact, Follows, Format, Found, Input, Lose, Mode, NewEvent, Role, Scope, Sender, Session,
+    Status, Then, TurnOutput, TurnReport, WhenBusy,
 };
 
 /// A session with whatever happens in it.
@@ -144,9 +144,9 @@ impl World {
             }
             17 => {
                 let verb = match how % 3 {
-                    0 => Verb::Release,
-                    1 => Verb::Take { mode: Mode::Manual },
-                    _ => Verb::Take { mode: Mode::Assist },
+                    0 => ControlVerb::Release,
+                    1 => ControlVerb::Take { mode: Mode::Manual },
+                    _ => ControlVerb::Take { mode: Mode::Assist },
                 };
                 let (note, role) = (String::new(), Role::Supervisor);
                 let questions = ControlRequest { verb, by: sue(), for_ms: 1 << 40, note, role };

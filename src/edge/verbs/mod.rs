@@ -215,7 +215,7 @@ async fn carry_out(
 fn audited(command: &Command) -> Option<&'static str> {
     match command {
         Command::Delete { .. } | Command::DeleteUnchanged { .. } => Some("session.delete"),
-        Command::Control(control) if matches!(control.verb, session::Verb::Take { .. }) => {
+        Command::Control(control) if matches!(control.verb, session::ControlVerb::Take { .. }) => {
             Some("control.take")
         }
         Command::Shelve(shelve) => Some(shelve.standing.event()),

@@ -8,8 +8,8 @@ use super::turns::{bad, json, name, reason, role, scope, sender};
 use crate::ids::{CallEpoch, InteractionId};
 use crate::limits;
 use crate::session::{
-    Answer, ClaimCall, ControlRequest, Mode, Pause, ReleaseCall, Resume, Sender, Shelve, Standing,
-    Verb,
+    Answer, ClaimCall, ControlRequest, ControlVerb, Mode, Pause, ReleaseCall, Resume, Sender,
+    Shelve, Standing,
 };
 
 /// The body of what freezes, archives or restores; all of it may be left out.
@@ -153,10 +153,10 @@ pub(super) fn control(body: &[u8]) -> Result<ControlRequest, Problem> {
     // Who takes over answers by himself, unless the request names another mode.
     let usual = mode.unwrap_or(Mode::Manual);
     let verb = match (request.verb.as_str(), to) {
-        ("request", None) if mode.is_none() => Verb::Request,
-        ("release", None) if mode.is_none() && request.for_ms.is_none() => Verb::Release,
-        ("take", None) => Verb::Take { mode: usual },
-        ("grant", Some(to)) => Verb::Grant { to, mode: usual },
+        ("request", None) if mode.is_none() => ControlVerb::Request,
+        ("release", None) if mode.is_none() && request.for_ms.is_none() => ControlVerb::Release,
+        ("take", None) => ControlVerb::Take { mode: usual },
+        ("grant", Some(to)) => ControlVerb::Grant { to, mode: usual },
         ("grant", None) => return Err(bad("control is granted to somebody: name to")),
         ("request" | "release" | "take", Some(_)) => return Err(bad("to goes with grant")),
         ("request" | "release", _) => {
@@ -239,7 +239,7 @@ mod tests {
             control(br#"{"verb":"take","participant":"sue","role":"supervisor"}"#).unwrap();
         assert_eq!(
             (request.verb, request.role),
-            (Verb::Take { mode: Mode::Manual }, Role::Supervisor)
+            (ControlVerb::Take { mode: Mode::Manual }, Role::Supervisor)
         );
         let grant = |to: &str| {
             let body = format!(
@@ -248,8 +248,11 @@ mod tests {
             control(body.as_bytes()).unwrap().verb
         };
         let to = sender(Some("bob"), None).unwrap().unwrap();
-        assert_eq!(grant(r#""bob""#), Verb::Grant { to: to.clone(), mode: Mode::Assist });
-        assert_eq!(grant(r#"{"participant":"bob"}"#), Verb::Grant { to, mode: Mode::Assist });
+        assert_eq!(grant(r#""bob""#), ControlVerb::Grant { to: to.clone(), mode: Mode::Assist });
+        assert_eq!(
+            grant(r#"{"participant":"bob"}"#),
+            ControlVerb::Grant { to, mode: Mode::Assist }
+        );
         assert!(control(br#"{"verb":"request","note":"x","participant":"bob"}"#).is_ok());
         assert!(control(br#"{"verb":"release","participant":"bob"}"#).is_ok());
         for body in [

@@ -8,15 +8,15 @@ use tokio::time::Instant;
 
 use crate::limits::REQUEST_DEADLINE;
 use crate::runtime::reader::{AttachError, Delivery};
-use crate::runtime::relay::{Hello, Sent, VERSION};
+use crate::runtime::relay::{RelayRequest, Sent, VERSION};
 use crate::runtime::sessions::Sessions;
 use crate::session::Event;
 
 /// Serves a reader of another node from this replica, until either side ends.
-pub(super) async fn serve(sessions: &Sessions, from: NodeId, hello: &Bytes, stream: Stream) {
+pub(super) async fn serve(sessions: &Sessions, from: NodeId, request: &Bytes, stream: Stream) {
     let (mut send, mut recv) = stream.split();
     let work = async {
-        let Hello { session, attach, grant } = codec::decode(VERSION, hello).ok()?;
+        let RelayRequest { session, attach, grant } = codec::decode(VERSION, request).ok()?;
         let deadline = Instant::now() + REQUEST_DEADLINE;
         let judged = grant.map_or(Ok(()), |grant| grant.allows_reading(&session));
         let attached = match judged {

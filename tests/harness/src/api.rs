@@ -22,7 +22,7 @@ pub async fn post(url: &str, path: &str, body: Value) -> (u16, Value) {
     (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
 }
 
-/// Creates a session, once the cluster is born.
+/// Creates a session, once the cluster is bootstrapped.
 pub async fn create(url: &str, session: &str) {
     eventually("the session is created", async || {
         let request = client().put(format!("{url}/v1/sessions/{session}"));

@@ -22,8 +22,8 @@ pub struct Cluster {
     children: Vec<Option<Child>>,
     http: reqwest::Client,
     flags: Vec<String>,
-    /// How many nodes were there at the birth; the others join.
-    born: usize,
+    /// How many nodes were there at the bootstrap; the others join.
+    bootstrapped: usize,
     /// Size of each node's disk, in MiB, where it has one of its own.
     disk_mib: Option<u32>,
 }
@@ -51,7 +51,7 @@ impl Cluster {
             children: (0..count).map(|_| None).collect(),
             http: client(),
             flags: flags.iter().map(|flag| (*flag).to_string()).collect(),
-            born: count,
+            bootstrapped: count,
             disk_mib,
         };
         for node in 1..=count {
@@ -121,7 +121,7 @@ impl Cluster {
             let member = format!("{}=127.0.0.1:{peer}@http://127.0.0.1:{http}", other + 1);
             command.args(["--member", &member]);
         }
-        if self.born < node {
+        if self.bootstrapped < node {
             command.arg("--join");
         }
         for (name, _) in std::env::vars_os() {

@@ -22,10 +22,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{Lane, Service};
 use crate::ids::NodeId;
 
-mod road;
+mod pipe;
 mod transport;
 
-pub(super) use road::{MemoryReceiver, MemorySender};
+pub(super) use pipe::{MemoryReceiver, MemorySender};
 use transport::Envelope;
 pub use transport::MemoryTransport;
 

@@ -9,7 +9,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until, timeout_at},
 };
 
-use super::{MemoryNetwork, Node, State, ordered, road::road};
+use super::{MemoryNetwork, Node, State, ordered, pipe::pipe};
 use crate::{
     ids::NodeId,
     limits::{FRAME_BYTES, LANE_QUEUE_FRAMES, STREAM_HELLO_BYTES},
@@ -169,7 +169,7 @@ impl Transport for MemoryTransport {
             if network.blocks(from, to) || network.blocks(to, from) {
                 return Err(CallError::Unreachable("the nodes are apart".into()));
             }
-            let (there, here) = (road(&network, &end), road(&network, &end));
+            let (there, here) = (pipe(&network, &end), pipe(&network, &end));
             let (ours, theirs) = (Stream::memory(there.0, here.1), Stream::memory(here.0, there.1));
             let (delay, service) = (network.delay(), node.service.clone());
             let serve = async move {

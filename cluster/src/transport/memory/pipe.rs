@@ -17,29 +17,29 @@ type Parcel = (Instant, Option<Bytes>);
 pub(crate) struct MemorySender {
     network: MemoryNetwork,
     end: CancellationToken,
-    road: mpsc::Sender<Parcel>,
+    pipe: mpsc::Sender<Parcel>,
     last: Instant,
 }
 
 #[derive(Debug)]
 pub(crate) struct MemoryReceiver {
     end: CancellationToken,
-    road: mpsc::Receiver<Parcel>,
-    /// Taken from the road and not yet due, so that a dropped `recv` loses nothing.
+    pipe: mpsc::Receiver<Parcel>,
+    /// Taken from the pipe and not yet due, so that a dropped `recv` loses nothing.
     held: Option<Parcel>,
     finished: bool,
 }
 
-/// A road that breaks when `end` is cancelled.
-pub(super) fn road(
+/// A pipe that breaks when `end` is cancelled.
+pub(super) fn pipe(
     network: &MemoryNetwork,
     end: &CancellationToken,
 ) -> (MemorySender, MemoryReceiver) {
     let (send, recv) = mpsc::channel(MEMORY_STREAM_MESSAGES);
     let (network, last) = (network.clone(), Instant::now());
     (
-        MemorySender { network, end: end.clone(), road: send, last },
-        MemoryReceiver { end: end.clone(), road: recv, held: None, finished: false },
+        MemorySender { network, end: end.clone(), pipe: send, last },
+        MemoryReceiver { end: end.clone(), pipe: recv, held: None, finished: false },
     )
 }
 
@@ -60,7 +60,7 @@ impl MemorySender {
         let place = tokio::select! {
             biased;
             () = self.end.cancelled() => return Err(lost()),
-            place = self.road.reserve() => place.map_err(|_| StreamError::Stopped)?,
+            place = self.pipe.reserve() => place.map_err(|_| StreamError::Stopped)?,
         };
         self.last = self.last.max(Instant::now() + self.network.delay());
         place.send((self.last, content));
@@ -77,7 +77,7 @@ impl MemoryReceiver {
             self.held = tokio::select! {
                 biased;
                 () = self.end.cancelled() => return Err(lost()),
-                parcel = self.road.recv() => parcel,
+                parcel = self.pipe.recv() => parcel,
             };
         }
         let Some((at, _)) = &self.held else { return Err(StreamError::Reset) };
