@@ -73,14 +73,14 @@ async fn a_worker_speaks_is_steered_and_cancelled_on_its_connection() {
     assert_eq!((&received["what"], &received["turn"]), (&json!("cancel"), &json!("t")));
     worker.emit(&turn, 20, "too late").await;
     assert_eq!(worker.typed("refused").await["code"], "turn_ended");
-    worker.about(&turn, json!({ "type": "heartbeat" })).await;
-    let refused = worker.typed("refused").await;
-    assert_eq!((&refused["seq"], &refused["code"]), (&Value::Null, &json!("turn_ended")));
     // It has room for one turn, and the next one comes when it says that it has stopped.
     input(&node, "poet", "u", "another").await;
     worker.about(&turn, json!({ "type": "done" })).await;
-    let turn = worker.typed("turn").await;
+    let (left, turn) = (turn, worker.typed("turn").await);
     assert_eq!(turn["turn"], "u");
+    worker.about(&left, json!({ "type": "heartbeat" })).await;
+    let refused = worker.typed("refused").await;
+    assert_eq!((&refused["seq"], &refused["code"]), (&Value::Null, &json!("turn_ended")));
     let end =
         json!({ "type": "output", "seq": 0, "events": [{ "text": "fin" }], "then": "complete" });
     worker.about(&turn, end).await;

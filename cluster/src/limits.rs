@@ -130,8 +130,8 @@ pub const FOUND_PATIENCE_ROUNDS: u32 = 8;
 /// and again soon after.
 pub const STEADY_MIN: std::time::Duration = std::time::Duration::from_secs(10);
 pub const STEADY_MAX: std::time::Duration = std::time::Duration::from_secs(5 * 60);
-/// Rounds of the reconciler in a row in which a peer must be too far for the timers before a warning is logged, and the pause
-/// before it is logged again.
+/// Rounds of the reconciler in a row in which a peer must be too far for the timers before a warning is logged, and
+/// the pause before it is logged again.
 pub const FAR_PATIENCE_ROUNDS: u32 = 6;
 pub const FAR_REPEAT: std::time::Duration = std::time::Duration::from_secs(60);
 /// Entries that a newcomer may lack and still be given a vote.

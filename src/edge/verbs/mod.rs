@@ -7,6 +7,7 @@ mod follows;
 #[cfg(test)]
 mod fuzz;
 pub(super) mod http;
+mod object;
 mod people;
 mod render;
 mod tools;

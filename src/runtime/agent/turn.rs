@@ -429,9 +429,8 @@ impl Speaking {
     }
 
     async fn refuse_received(&self, incoming: &Received, why: &Why) {
-        if let Some(output) = &incoming.report.output {
-            self.refuse(output.seq, why).await;
-        }
+        let Some(output) = &incoming.report.output else { return };
+        self.refuse(output.seq, why).await;
     }
 
     async fn refuse(&self, seq: u64, why: &Why) {
@@ -475,8 +474,7 @@ async fn feed_all(
 }
 
 async fn ended(stopped: &mut watch::Receiver<Option<FeedEnd>>) -> FeedEnd {
-    let end = stopped.wait_for(Option::is_some).await.ok().and_then(|end| *end);
-    match end {
+    match stopped.wait_for(Option::is_some).await.ok().and_then(|end| *end) {
         Some(end) => end,
         None => std::future::pending().await,
     }
@@ -493,8 +491,7 @@ pub(super) async fn gone(left: &mut watch::Receiver<Option<Leave>>) -> Leave {
 /// Resolves when the lease is to be renewed and the worker has shown that it lives.
 async fn due(renewed_at: Instant, lease: Duration, signs: &mut watch::Receiver<Instant>) {
     sleep_until(renewed_at + lease / RENEWALS).await;
-    let lives = signs.wait_for(|sign| renewed_at < *sign).await.is_ok();
-    if !lives {
+    if signs.wait_for(|sign| renewed_at < *sign).await.is_err() {
         std::future::pending().await
     }
 }
