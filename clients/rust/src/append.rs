@@ -22,7 +22,9 @@ pub struct Appender {
 /// One event to append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Body {
+    /// How the payload is shown: `text`, `json`, `raw` or any other tag of 1 to 128 visible ASCII characters.
     pub format: String,
+    /// Up to 256 KiB.
     pub payload: Bytes,
 }
 
@@ -31,13 +33,17 @@ pub struct Body {
 pub struct Appended {
     /// Serial of the request's first event.
     pub first: Option<u64>,
+    /// Serial of its last event; none where the places are forgotten.
     pub last: Option<u64>,
     /// An earlier try of the same request had done it.
     pub duplicate: bool,
+    /// Whether this request closed the session.
     pub closed: bool,
+    /// Which life of the session it went to.
     pub incarnation: u32,
     /// Last serial of the session after the request.
     pub tail: u64,
+    /// The place after its last event.
     pub cursor: String,
 }
 

@@ -10,13 +10,17 @@ use serde_json::{Map, Value};
 /// One event of a session, its payload byte for byte as it was appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
+    /// Its sequence number, dense from 1.
     pub serial: u64,
     /// Milliseconds since 1970.
     pub time: u64,
+    /// How the payload is shown: `text`, `json`, `raw` or any other tag.
     pub format: String,
+    /// Its bytes.
     pub payload: Bytes,
     /// Hash of this event and all before it, in hexadecimal.
     pub chain: String,
+    /// Who appended it, where the writer named itself.
     pub producer: Option<Producer>,
     /// What it means, where it is more than a payload: `type`, `turn`, `agent` and the like, as the protocol has them.
     pub members: Map<String, Value>,
@@ -25,8 +29,11 @@ pub struct Event {
 /// The request that an event came with.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Producer {
+    /// The writer's name.
     pub id: String,
+    /// Its epoch.
     pub epoch: u64,
+    /// The number of the request within the epoch, from 0.
     pub seq: u64,
 }
 

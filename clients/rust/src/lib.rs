@@ -2,6 +2,7 @@
 //!
 //! Nothing in here trusts that the service is right: a tail checks that serials are dense (S7), and
 //! an append repeats one key until it knows what became of it (S11).
+#![warn(missing_docs)]
 
 pub mod append;
 pub mod event;
@@ -29,6 +30,7 @@ pub struct Client {
 /// One page of a list of sessions.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize)]
 pub struct List {
+    /// The sessions, in byte order of their names, as the protocol has them.
     pub sessions: Vec<Value>,
     /// Where the next page begins, if there is one.
     pub next: Option<String>,

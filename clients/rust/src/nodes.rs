@@ -28,8 +28,10 @@ const PAUSE_MS: (u64, u64) = (20, 2000);
 /// Why a client has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
+    /// A URL that the client was given leads to no node.
     #[error("{0:?} is no URL of a node")]
     BadUrl(String),
+    /// Nothing was sent.
     #[error("a URL cannot name the session {0:?}")]
     BadName(String),
     /// Final: the request changed nothing and would not if it were repeated.
@@ -37,7 +39,12 @@ pub enum ClientError {
     Refused(Problem),
     /// Whether the request took effect is not known unless `last` states it.
     #[error("no node answered within {} s: {last}", patience.as_secs())]
-    Unreachable { patience: Duration, last: String },
+    Unreachable {
+        /// How long was tried.
+        patience: Duration,
+        /// What came of the last try.
+        last: String,
+    },
     /// No node can be reached by these URLs, now or later.
     #[error("{0}")]
     Unusable(String),
@@ -49,8 +56,11 @@ pub enum ClientError {
 /// A refusal as the service sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// The status of HTTP.
     pub status: u16,
+    /// Its stable name.
     pub code: String,
+    /// What was wrong, for people.
     pub detail: String,
     /// The whole answer.
     pub body: Value,

@@ -7,9 +7,11 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
     /// `message` where the stream gave no name.
+    /// The name of the frame; `message` where it has none.
     pub event: String,
     /// The last id given up to here.
     pub id: String,
+    /// Its data, lines joined by line feeds.
     pub data: String,
 }
 
@@ -17,6 +19,7 @@ pub struct Frame {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a frame of the live stream is larger than {limit} bytes")]
 pub struct TooLong {
+    /// What it is larger than, in bytes.
     pub limit: usize,
 }
 

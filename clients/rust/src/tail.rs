@@ -25,21 +25,25 @@ pub enum From {
     Start,
     /// What comes after now.
     Now,
+    /// What comes after this place.
     After(Cursor),
 }
 
 /// What a tail returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
+    /// The next event.
     Event(Event),
     /// Everything up to here was returned; what follows is new. Repeated after each move.
     CaughtUp,
     /// Retention took what comes next; the log goes on with `first`.
     Gap {
+        /// The first event that can still be read.
         first: u64,
     },
     /// The session was deleted and lives again: another log, from its beginning.
     Reset {
+        /// The life that it is in now.
         incarnation: u32,
     },
     /// The session is closed and everything was returned. The end.
