@@ -99,7 +99,7 @@ pub(super) async fn open(
 }
 
 impl Beside {
-    /// Waits until [`Self::say`] has something to send. Cancel safe.
+    /// Waits until [`Self::next`] has something to send. Cancel safe.
     pub(super) async fn due(&mut self) {
         let attendance = async {
             match &mut self.attendance {
