@@ -89,7 +89,7 @@ async fn has_turn(
     after: Cursor,
     deadline: Instant,
 ) -> Result<bool, Problem> {
-    let status = edge.runtime.sessions.status(&key.session, Freshness::Linearizable, deadline);
+    let status = edge.sessions().status(&key.session, Freshness::Linearizable, deadline);
     // Without an answer, and without a session, the feed finds out.
     let Ok(Some(status)) = status.await else { return Ok(true) };
     if after.incarnation == status.incarnation && status.tail < after.serial {

@@ -231,7 +231,7 @@ async function attempt(what, button) {
 
 const say = (text) => attempt(async () => {
   if (text === ASKS[0]) tried("ask");
-  await inSession("POST", "/inputs", { input: fresh("ask"), agent: AGENT, content: { text }, ...me() });
+  await inSession("POST", "/inputs", { id: fresh("ask"), agent: AGENT, content: { text }, ...me() });
 });
 
 $("composer").onsubmit = (event) => {

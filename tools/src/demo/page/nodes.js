@@ -38,8 +38,8 @@ export async function ask(method, path, body) {
       });
       // A node that dies while it answers has not answered.
       if (answer.ok) return await answer.json();
-      const body = await answer.json().catch(() => ({}));
-      if (answer.status < 500 && answer.status !== 429) throw new Refused(body);
+      const problem = await answer.json().catch(() => ({}));
+      if (answer.status < 500 && answer.status !== 429) throw new Refused(problem);
     } catch (why) {
       if (why instanceof Refused || end < performance.now()) throw why;
     }

@@ -24,7 +24,7 @@ const NOTED = { steer: "read:", tool: "looked it up:", answer: "got an answer:" 
 
 /**
  * One answer of the agent: pieces by serial, so that a piece that is taken back can be found. Where somebody
- * spoke into it, it goes on below what was body.
+ * spoke into it, it goes on below that.
  */
 class Answer {
   constructor(turn, agent, add) {
