@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
+use harness::browser::{self, DevTools};
 use harness::cluster::client;
 use harness::load::eventually;
 use rustix::process::{Pid, Signal, kill_process};
@@ -113,6 +114,28 @@ async fn only_its_own_page_can_hurt_the_demo() {
     assert!(!lives(before));
     assert!(page.end(Signal::TERM).success());
     assert_eq!(left_in(temporary.path()), Vec::<String>::new());
+}
+
+/// What the page does is done in a browser: it asks, the answer comes word by word, and a stop ends it.
+#[tokio::test]
+async fn the_page_asks_and_stops_in_a_browser() {
+    let Some(chromium) = browser::chromium() else { return };
+    let (temporary, dir) =
+        (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("another"));
+    let page = Page::open(temporary.path());
+    let _browser = browser::open(&chromium, dir.path(), &[DevTools::FLAG], &page.url);
+    let mut tools = DevTools::of(dir.path()).await;
+    let mut shows = async |what: &str, expression: &str| {
+        eventually(what, async || tools.value(expression).await == true).await;
+    };
+    shows("what can be asked", "!!document.querySelector('#asks button')").await;
+    shows("it is clicked", "(document.querySelector('#asks button').click(), true)").await;
+    let words = "(document.querySelector('.answer .content')?.textContent.split(' ').length ?? 0)";
+    shows("an answer comes", &format!("10 < {words}")).await;
+    shows("nothing is amiss", "document.querySelector('#hint').hidden").await;
+    shows("it is stopped", "(document.querySelector('#stop').click(), true)").await;
+    shows("it is free again", "document.querySelector('#send').textContent === 'Ask'").await;
+    assert!(page.end(Signal::TERM).success());
 }
 
 #[tokio::test]

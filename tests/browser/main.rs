@@ -3,10 +3,9 @@
 
 mod place;
 
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use harness::browser::{chromium, open};
 use harness::cluster::Cluster;
 use harness::load::eventually;
 use place::{Balancer, Product, certify};
@@ -21,47 +20,6 @@ const ROOT: &str = "root-0123456789abcdef0123456789abcdef";
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Streams in the page; a browser has six connections for a host, where each needs one.
 const STREAMS: usize = 20;
-
-/// A browser and all that it started.
-struct Browser(Child);
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        let group = rustix::process::Pid::from_child(&self.0);
-        // It may have ended by itself.
-        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).ok();
-        self.0.wait().ok();
-    }
-}
-
-/// The browser of this machine: `CHROMIUM` names it, where it is none of the usual ones.
-fn chromium() -> Option<String> {
-    let named = std::env::var("CHROMIUM").ok();
-    let usual = ["chromium", "chromium-browser", "google-chrome"].map(str::to_owned);
-    let runs = |name: &String| {
-        let version = Command::new(name).arg("--version").stderr(Stdio::null()).output();
-        version.is_ok_and(|output| output.status.success())
-    };
-    named.into_iter().chain(usual).find(runs)
-}
-
-fn open(browser: &str, dir: &std::path::Path, print: &str, url: &str) -> Browser {
-    let profile = dir.join("profile");
-    let mut command = Command::new(browser);
-    command
-        .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic"])
-        .args(["--no-first-run", "--disable-background-networking", "--disable-component-update"])
-        .args(["--disable-sync", "--disable-dev-shm-usage"])
-        .arg(format!("--user-data-dir={}", profile.display()))
-        // The authority is the test's own: it is in no store, and is trusted by its key.
-        .arg(format!("--ignore-certificate-errors-spki-list={print}"))
-        .arg(url)
-        .process_group(0)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    Browser(command.spawn().expect("the browser starts"))
-}
 
 /// The next thing that the page reports, which is to be this.
 async fn reported(reports: &mut mpsc::Receiver<Value>, name: &str) -> Value {
@@ -104,11 +62,7 @@ async fn append(product: &Product, text: &str, sessions: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_follows_its_sessions_by_tls_through_deaths_and_ends() {
-    let Some(browser) = chromium() else {
-        println!("SKIPPED: there is no Chromium here, so nothing was tested in a browser");
-        eprintln!("SKIPPED: there is no Chromium here, so nothing was tested in a browser");
-        return;
-    };
+    let Some(browser) = chromium() else { return };
     let dir = tempfile::tempdir().expect("a directory");
     let certified = certify(dir.path());
     let root = dir.path().join("root.key");
@@ -142,9 +96,11 @@ async fn a_page_follows_its_sessions_by_tls_through_deaths_and_ends() {
         })
         .await;
     }
-    let (serving, print) = (product.clone(), certified.print.clone());
+    // The authority is the test's own: it is in no store, and is trusted by its key.
+    let print = format!("--ignore-certificate-errors-spki-list={}", certified.print);
+    let serving = product.clone();
     tasks.spawn(async move { serving.serve(page, &certified).await });
-    let _browser = open(&browser, dir.path(), &print, &format!("{own}/"));
+    let _browser = open(&browser, dir.path(), &[&print], &format!("{own}/"));
 
     let reports = &mut reports_of_page;
     assert_eq!(reported(reports, "opened").await, STREAMS);

@@ -5,6 +5,7 @@
 //! clients requested, what they were answered, and when.
 
 pub mod api;
+pub mod browser;
 pub mod brute;
 pub mod checker;
 pub mod cluster;
