@@ -108,7 +108,7 @@ async fn a_session_is_rebuilt_piece_by_piece_while_others_go_on() {
     let (replay, gate, mut request) = gated();
     let place = lost(replay).await;
     let looked = look(&place.shard);
-    // Its bootstrap is in its head.
+    // Its creation is in its head.
     assert_eq!(request.recv().await, Some(1..ENTRIES));
     // The journal's disk is slow. The one thread of all actors has others to serve.
     let mut others = tokio::task::JoinSet::new();

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -51,6 +52,8 @@ struct Shape<'t> {
     base64: Option<String>,
     chain: String,
     producer: Option<Producer>,
+    /// Of an event that means something.
+    r#type: Option<IgnoredAny>,
 }
 
 // `null` is a payload too.
@@ -79,8 +82,11 @@ impl Event {
             }
             _ => return Err(BadEvent("it has not exactly one payload".to_owned())),
         };
-        let mut members: Map<String, Value> =
-            serde_json::from_str(json).map_err(|why| BadEvent(why.to_string()))?;
+        // What is nothing but a payload is read once.
+        let mut members = match shape.r#type {
+            None => Map::new(),
+            Some(_) => serde_json::from_str(json).map_err(|why| BadEvent(why.to_string()))?,
+        };
         members.retain(|name, _| !OWN.contains(&name.as_str()));
         Ok(Event {
             members,
