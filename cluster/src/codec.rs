@@ -10,12 +10,21 @@ use crate::limits::DECODE_BYTES;
 /// Why bytes are not the record they should be.
 #[derive(Debug, thiserror::Error)]
 pub enum CodecError {
+    /// No byte at all, not even that of the version.
     #[error("the record is empty")]
     Empty,
+    /// A version that this program does not read.
     #[error("the record has version {found}; this program knows {known}")]
-    Version { found: u8, known: u8 },
+    Version {
+        /// What the first byte says.
+        found: u8,
+        /// What is read and written here.
+        known: u8,
+    },
+    /// Bytes that are not of the type; the text is the decoder's.
     #[error("the record does not decode: {0}")]
     Malformed(String),
+    /// A whole record, and so many bytes after it.
     #[error("the record has {0} bytes too many")]
     Trailing(usize),
 }

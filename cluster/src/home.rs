@@ -35,14 +35,44 @@ struct Identity {
 /// Why a directory cannot be this node's.
 #[derive(Debug, thiserror::Error)]
 pub enum HomeError {
+    /// Another node's data is there.
     #[error("{path} belongs to node {held} of cluster {cluster:?}, not to node {given}")]
-    OtherNode { path: PathBuf, cluster: String, held: NodeId, given: NodeId },
+    OtherNode {
+        /// The directory.
+        path: PathBuf,
+        /// The cluster that it belongs to.
+        cluster: String,
+        /// The node that it belongs to.
+        held: NodeId,
+        /// The node that was to be started.
+        given: NodeId,
+    },
+    /// Data of another cluster is there.
     #[error("{path} belongs to cluster {held:?}, not to {given:?}")]
-    OtherCluster { path: PathBuf, held: String, given: String },
+    OtherCluster {
+        /// The directory.
+        path: PathBuf,
+        /// The cluster that it belongs to.
+        held: String,
+        /// The cluster that was to be started.
+        given: String,
+    },
+    /// The file that says whose directory it is cannot be believed.
     #[error("{path} is damaged: {what}")]
-    Damaged { path: PathBuf, what: String },
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The system said no.
     #[error("{path}: {error}")]
-    Io { path: PathBuf, error: io::Error },
+    Io {
+        /// What was opened, read or written.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
 }
 
 /// The refusals of this node that peers have reported.
@@ -150,6 +180,7 @@ impl Home {
         self.fresh
     }
 
+    /// The directory itself.
     pub fn dir(&self) -> &Path {
         &self.dir
     }

@@ -57,6 +57,7 @@ pub struct Bootstrap {
     pub members: Vec<Member>,
     /// Groups that carry slots; fixed for ever.
     pub groups: u32,
+    /// Members of each group, fewer while there are fewer nodes; fixed for ever.
     pub replication: u32,
     /// True for a node that is added to a cluster which lives already: it founds nothing.
     pub join: bool,
@@ -81,14 +82,21 @@ pub enum ChangeError {
 
 /// Everything a node runs on.
 pub struct HostParts {
+    /// This node.
     pub local: NodeId,
+    /// The node's data directory.
     pub dir: PathBuf,
     /// The random id of this node's disk, by which peers distinguish it from another; see [`crate::home::Home`].
     pub store: u128,
+    /// What all groups of the node are written to.
     pub journal: Journal,
+    /// How the cluster begins.
     pub bootstrap: Bootstrap,
+    /// Elections and heartbeats, of every group.
     pub timers: Timers,
+    /// When the machines are made durable and the journal is cut.
     pub checkpoints: Checkpoints,
+    /// What the leaders of this node stamp entries by.
     pub clock: Arc<dyn Clock>,
     /// Nodes that are kept out, shared with the gate of the links.
     pub removed: Arc<Removed>,
@@ -188,6 +196,7 @@ impl Host {
         self.tasks.spawn_on(announced, &control);
     }
 
+    /// This node.
     pub fn local(&self) -> NodeId {
         self.parts.local
     }
@@ -235,6 +244,7 @@ impl Host {
         self.groups.read().expect("no panic under this lock").values().cloned().collect()
     }
 
+    /// The journal of this node.
     pub fn journal(&self) -> &Journal {
         &self.parts.journal
     }

@@ -52,8 +52,11 @@ impl MapVersion {
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct EntryId {
+    /// The term of the leader that wrote it.
     pub term: u64,
+    /// That leader.
     pub node: u64,
+    /// Its place in the log of the group, from 0 without a gap.
     pub index: u64,
 }
 

@@ -3,6 +3,8 @@
 //! This crate does not know what a command means. Its one promise: a command is applied, in the
 //! same order on every replica, only after a majority has it on disk.
 
+#![warn(missing_docs)]
+
 mod blocking;
 pub mod clock;
 pub mod codec;

@@ -83,8 +83,9 @@ pub const GROUP_QUEUE_COMMANDS: usize = 65_536;
 pub const READS_WAITING: usize = 16_384;
 /// Entries applied since the last checkpoint that trigger the next one.
 pub const CHECKPOINT_ENTRIES: u64 = 8192;
-/// Pause before a group that stopped is reopened, at first and at most.
+/// Pause before a group that stopped is reopened, at first.
 pub const REOPEN_MIN: std::time::Duration = std::time::Duration::from_millis(100);
+/// The same at most.
 pub const REOPEN_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 /// Pause between two reports of one group.
 pub const REPORT_INTERVAL: std::time::Duration = std::time::Duration::from_millis(20);
@@ -113,10 +114,11 @@ pub const CLOCK_SLEW_PART: u64 = 8;
 pub const TIME_ENTRIES: u64 = 256;
 /// How long the first entry of a new group waits until its leader has met a majority's clocks.
 pub const FIRST_TIME_WAIT: Duration = Duration::from_secs(5);
-/// Pause between two looks at whether a peer must be sent how far this node is: just after its start, for
-/// so long, and later.
+/// Pause between two looks at whether a peer must be sent how far this node is, just after its start.
 pub const ANNOUNCE_SOON: std::time::Duration = std::time::Duration::from_millis(50);
+/// How long that pause holds.
 pub const ANNOUNCE_FIRST: std::time::Duration = std::time::Duration::from_secs(5);
+/// The pause later.
 pub const ANNOUNCE_INTERVAL: std::time::Duration = std::time::Duration::from_millis(500);
 /// How long a peer may take to answer that.
 pub const ANNOUNCE_DEADLINE: std::time::Duration = std::time::Duration::from_secs(2);
@@ -126,13 +128,13 @@ pub const ACKNOWLEDGED_INTERVAL: std::time::Duration = std::time::Duration::from
 pub const DRAIN_INTERVAL: std::time::Duration = std::time::Duration::from_millis(100);
 /// Rounds that each further replica waits before it founds a group in place of those before it.
 pub const FOUND_PATIENCE_ROUNDS: u32 = 8;
-/// How long a node must be without trouble before it is given leads back, and at most where it fails again
-/// and again soon after.
+/// How long a node must be without trouble before it is given leads back.
 pub const STEADY_MIN: std::time::Duration = std::time::Duration::from_secs(10);
+/// The same at most, where it fails again and again soon after.
 pub const STEADY_MAX: std::time::Duration = std::time::Duration::from_secs(5 * 60);
-/// Rounds of the reconciler in a row in which a peer must be too far for the timers before a warning is logged, and
-/// the pause before it is logged again.
+/// Rounds of the reconciler in a row in which a peer must be too far for the timers before a warning is logged.
 pub const FAR_PATIENCE_ROUNDS: u32 = 6;
+/// The pause before that warning is logged again.
 pub const FAR_REPEAT: std::time::Duration = std::time::Duration::from_secs(60);
 /// Entries that a newcomer may lack and still be given a vote.
 pub const PROMOTION_LAG: u64 = 64;
@@ -140,6 +142,7 @@ pub const PROMOTION_LAG: u64 = 64;
 pub const MEMBER_STEP: std::time::Duration = std::time::Duration::from_secs(5);
 /// Entries that a member may lack and still be handed the lead.
 pub const TRANSFER_LAG: u64 = 64;
+/// Bytes that the journal writes in one batch.
 pub const JOURNAL_BATCH_BYTES: usize = 16 << 20;
 /// How long a full journal waits before it tries to get space again, in milliseconds.
 pub const JOURNAL_RETRY_MS: u64 = 100;

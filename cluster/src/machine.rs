@@ -16,6 +16,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// One committed entry: many commands, one time.
 #[derive(Clone, Debug)]
 pub struct Committed {
+    /// Which entry of the group it is.
     pub id: EntryId,
     /// Leader's clock in ms since the Unix epoch; never below an earlier entry of the same leader.
     pub time_ms: u64,

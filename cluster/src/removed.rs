@@ -23,6 +23,7 @@ impl Removed {
         self.nodes.write().expect("no panic under this lock").insert(node)
     }
 
+    /// Whether a node is kept out.
     pub fn contains(&self, node: NodeId) -> bool {
         self.nodes.read().expect("no panic under this lock").contains(&node)
     }

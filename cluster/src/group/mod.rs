@@ -40,7 +40,10 @@ pub enum Fate {
     /// It is on disk at a majority and was handed to the machine here, in this entry.
     Committed(EntryId),
     /// It never took effect and never will; the leader is elsewhere, perhaps there.
-    Refused { leader: Option<NodeId> },
+    Refused {
+        /// Who leads, as far as this node knows.
+        leader: Option<NodeId>,
+    },
     /// It may or may not take effect.
     Unknown(String),
 }
@@ -48,7 +51,9 @@ pub enum Fate {
 /// Which queue a command takes: control has a reserve of its own and goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
+    /// What steers: interrupts, answers, leases. It has a reserve that data cannot take.
     Control,
+    /// What is written: events, inputs.
     Data,
 }
 
@@ -63,11 +68,18 @@ pub struct Permit {
 /// Why no room was given. The command was not taken and never takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AdmitError {
+    /// No entry could carry it.
     #[error("the command has {bytes} bytes; {limit} is the limit")]
-    TooLarge { bytes: usize, limit: usize },
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// What one command may have.
+        limit: usize,
+    },
     /// In the group, or of the flow.
     #[error("too much waits in this group")]
     Full,
+    /// The journal waits for space; data is refused until it has some.
     #[error("the disk of this node is full")]
     DiskFull,
 }
@@ -131,8 +143,10 @@ pub(crate) enum MemberStep {
 /// Why a read found no index to wait for. Nothing was read.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ReadError {
+    /// No leader confirmed within its time that it still leads.
     #[error("the group has no leader that answers: {0}")]
     NoLeader(String),
+    /// This node does not carry the group, or no longer.
     #[error("the group is not open on this node")]
     Closed,
 }
@@ -173,6 +187,7 @@ impl Group {
         group
     }
 
+    /// Which group it is.
     pub fn id(&self) -> GroupId {
         self.opening.id
     }

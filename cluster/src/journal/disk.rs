@@ -39,10 +39,13 @@ pub trait Disk: Send + Sync + 'static {
     /// Creates a file of mode 0600. One that exists is an error.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>>;
 
+    /// Opens a file that exists, to read and to write.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>>;
 
+    /// Removes a file; durable after a sync of its directory.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Gives a file another name, in one step; durable after a sync of the directory.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Makes names that were created, renamed and removed in `dir` durable.

@@ -70,6 +70,7 @@ struct LyingLock {
 }
 
 impl FaultDisk {
+    /// An empty disk whose faults follow from `seed`.
     pub fn new(seed: u64) -> FaultDisk {
         let world = World {
             rng: SmallRng::seed_from_u64(seed),

@@ -49,7 +49,9 @@ pub struct JournalConfig {
 /// One entry of one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// Which entry it is.
     pub id: EntryId,
+    /// What the group wrote in it; the journal does not look inside.
     pub payload: Bytes,
 }
 
@@ -59,8 +61,11 @@ pub type Done = Box<dyn FnOnce(io::Result<()>) + Send>;
 /// How one group stands, everything accepted included.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GroupState {
+    /// The last vote, as Raft encoded it.
     pub vote: Option<Bytes>,
+    /// How far the log was known to be committed, as Raft encoded it; may be behind.
     pub committed: Option<Bytes>,
+    /// The last entry that was given up because a checkpoint covers it.
     pub purged: Option<EntryId>,
     /// The last entry; what was purged last when there is none.
     pub last: Option<EntryId>,
@@ -71,7 +76,9 @@ pub struct GroupState {
 pub struct JournalStats {
     /// Syncs of batches.
     pub fsyncs: u64,
+    /// Batches written.
     pub batches: u64,
+    /// Records written: entries, votes, cuts.
     pub records: u64,
     /// Everything written: frames, records, padding.
     pub bytes_written: u64,
@@ -79,7 +86,9 @@ pub struct JournalStats {
     pub payload_bytes: u64,
     /// Torn bytes that recovery cut.
     pub cut_bytes: u64,
+    /// Segment files made.
     pub segments_created: u64,
+    /// Segment files whose every record was given up.
     pub segments_removed: u64,
     /// Rounds that could not write for lack of space.
     pub stalls: u64,
@@ -96,9 +105,23 @@ pub struct JournalStats {
 pub enum OpenError {
     /// Something durable is damaged or lost; repair is for a person, or from another replica.
     #[error("segment {segment:016x} is damaged at offset {offset}: {what}")]
-    Corrupt { segment: u64, offset: u64, what: &'static str },
+    Corrupt {
+        /// The file's number.
+        segment: u64,
+        /// Where in it, in bytes.
+        offset: u64,
+        /// What is wrong there.
+        what: &'static str,
+    },
+    /// A later program wrote it.
     #[error("segment {segment:016x} has format {found}; this program knows 1")]
-    Format { segment: u64, found: u32 },
+    Format {
+        /// The file's number.
+        segment: u64,
+        /// The format that its header names.
+        found: u32,
+    },
+    /// Another process holds the directory.
     #[error("the journal is in use by another process")]
     Locked,
     /// May be repeated.
@@ -260,6 +283,7 @@ impl Journal {
         self.handle.shared.wake(state);
     }
 
+    /// How a group stands.
     pub fn state(&self, group: GroupId) -> GroupState {
         self.handle.shared.lock().index.state(group)
     }
@@ -274,6 +298,7 @@ impl Journal {
         self.handle.shared.lock().index.id_of(group, index)
     }
 
+    /// The counters as of now.
     pub fn stats(&self) -> JournalStats {
         let state = self.handle.shared.lock();
         JournalStats {

@@ -15,22 +15,34 @@ use crate::ids::{MapVersion, NodeId};
 pub enum Change {
     /// The bootstrap: takes effect once.
     Found {
+        /// Groups that carry slots, 1..=groups.
         groups: u32,
+        /// Members of each group.
         replication: u32,
+        /// The first nodes.
         members: Vec<Member>,
     },
+    /// One node more.
     Add {
+        /// The node, and where it is reached.
         member: Member,
+        /// The map that was looked at.
         at: MapVersion,
     },
+    /// One node fewer, for ever.
     Remove {
+        /// The node.
         node: NodeId,
+        /// The map that was looked at.
         at: MapVersion,
     },
     /// `with` takes the place of `node`: everything that `node` carried, and nothing else, moves.
     Replace {
+        /// Who goes.
         node: NodeId,
+        /// Who comes.
         with: Member,
+        /// The map that was looked at.
         at: MapVersion,
     },
 }
@@ -40,30 +52,65 @@ pub enum Change {
 pub enum Judgement {
     /// The list is as the change requires.
     Done,
+    /// It would change the list.
     Needed,
 }
 
 /// Why a change is not made. Nothing happened.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    /// There is no list that could change.
     #[error("the cluster has not agreed on its first members yet")]
     NotBorn,
+    /// A node that is to go is not there.
     #[error("node {} is no member; members are {members}", node.0)]
-    UnknownNode { node: NodeId, members: String },
+    UnknownNode {
+        /// The node.
+        node: NodeId,
+        /// Those that are there, for the reader of the message.
+        members: String,
+    },
+    /// An id is never used again.
     #[error(
         "node {} was a member and was removed; an id is never used again, so start the node with \
          another --node-id and an empty data directory",
         node.0
     )]
-    RemovedBefore { node: NodeId },
+    RemovedBefore {
+        /// The node.
+        node: NodeId,
+    },
+    /// The same node with other addresses.
     #[error("node {} is a member already, at {peer} and {client}", node.0)]
-    MemberAlready { node: NodeId, peer: String, client: String },
+    MemberAlready {
+        /// The node.
+        node: NodeId,
+        /// Its address for peers.
+        peer: String,
+        /// Its address for clients.
+        client: String,
+    },
+    /// Two nodes cannot be reached at one address.
     #[error("{address} is the address of node {}", node.0)]
-    AddressTaken { address: String, node: NodeId },
+    AddressTaken {
+        /// The address.
+        address: String,
+        /// Whose it is.
+        node: NodeId,
+    },
+    /// Nobody could reach it.
     #[error("node {} needs an address for peers (HOST:PORT)", node.0)]
-    NoAddress { node: NodeId },
+    NoAddress {
+        /// The node.
+        node: NodeId,
+    },
+    /// Nobody would be left.
     #[error("node {} is the only member; a cluster cannot be without one", node.0)]
-    LastMember { node: NodeId },
+    LastMember {
+        /// The node.
+        node: NodeId,
+    },
+    /// The map that was looked at is not the latest one.
     #[error("the members changed meanwhile; look at them and ask again")]
     ChangedMeanwhile,
 }

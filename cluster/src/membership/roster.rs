@@ -13,6 +13,7 @@ use crate::ring::{self, Placement};
 /// One node, and where it is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
+    /// Which node.
     pub node: NodeId,
     /// `host:port` for peers.
     pub peer: String,
@@ -27,6 +28,7 @@ pub struct Roster {
     pub version: MapVersion,
     /// Groups that carry slots, 1..=groups.
     pub groups: u32,
+    /// The nodes that belong.
     pub members: BTreeMap<NodeId, Member>,
     /// Nodes that were taken out. An id is never used again: its disk acknowledged what its successor has
     /// not seen.
@@ -84,6 +86,7 @@ impl Roster {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Map {
     roster: Roster,
+    /// Which node carries which group, and which group which slot; follows from the list alone.
     pub placement: Placement,
 }
 

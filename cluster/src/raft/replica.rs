@@ -39,8 +39,11 @@ pub(super) type RaftHandle = Raft<Types, Applier>;
 /// lease (the maximum) and then a random time between the bounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timers {
+    /// Between two heartbeats of a leader.
     pub heartbeat_ms: u64,
+    /// The shortest time without a leader before a follower stands for election.
     pub election_min_ms: u64,
+    /// The longest, and the lease that a leader has.
     pub election_max_ms: u64,
 }
 
@@ -91,7 +94,10 @@ pub(crate) struct Opening {
 pub enum ReplicaError {
     /// Nothing happened; send it to the leader, where one is known.
     #[error("not the leader; the leader is {leader:?}")]
-    NotLeader { leader: Option<NodeId> },
+    NotLeader {
+        /// Who leads, as far as this node knows.
+        leader: Option<NodeId>,
+    },
     /// It may or may not happen.
     #[error("the outcome is unknown: {0}")]
     Unknown(String),
@@ -100,7 +106,9 @@ pub enum ReplicaError {
 /// What a replica knows of its group now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
+    /// The term that it is in.
     pub term: u64,
+    /// Who leads, as far as it knows.
     pub leader: Option<NodeId>,
     /// Index of the last entry in the journal.
     pub last: Option<u64>,
@@ -109,14 +117,17 @@ pub struct Report {
     /// Index of the last entry that a majority has, as its leader reports: ahead of `last` where this member
     /// catches up.
     pub committed: Option<u64>,
+    /// Index of the last entry that was given up because a checkpoint covers it.
     pub purged: Option<u64>,
     /// Index of the last entry that the latest checkpoint covers.
     pub checkpoint: Option<u64>,
+    /// Members that vote.
     pub voters: Vec<NodeId>,
     /// Whether a change of the voters is half done: majorities of the old and of the new ones are needed.
     pub joint: bool,
     /// Whether the members are committed, and not only in this node's log.
     pub agreed: bool,
+    /// Members that are fed and do not vote.
     pub learners: Vec<NodeId>,
     /// Known by the leader alone: the last index that each member has on disk.
     pub matched: BTreeMap<NodeId, Option<u64>>,

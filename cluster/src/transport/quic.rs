@@ -37,12 +37,15 @@ const DRAIN: Duration = Duration::from_secs(3);
 /// What a transport needs to know.
 #[derive(Debug)]
 pub struct QuicConfig {
+    /// This node.
     pub local: NodeId,
     /// Id of the cluster; must be the one in the certificate.
     pub cluster: String,
     /// Random id of this node's disk, which peers pin.
     pub store: u128,
+    /// The UDP address to listen at; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// This node's certificate and key, and the authorities that peers' must be from.
     pub tls: TlsMaterial,
     /// Where it was read, if it is to be read again when the files change.
     pub tls_files: Option<TlsFiles>,
@@ -83,12 +86,25 @@ impl QuicConfig {
 /// Why a transport did not start. Nothing runs.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// The certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The certificate names another node or cluster.
     #[error("the certificate is for {found}, not for {wanted}")]
-    Identity { found: String, wanted: String },
+    Identity {
+        /// The name in it.
+        found: String,
+        /// The name of this node.
+        wanted: String,
+    },
+    /// The address is not to be had.
     #[error("cannot listen on {listen}: {error}")]
-    Listen { listen: SocketAddr, error: io::Error },
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
 }
 
 /// What every task of one transport shares.

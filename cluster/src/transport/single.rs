@@ -14,6 +14,7 @@ pub struct SingleNode {
 }
 
 impl SingleNode {
+    /// A transport of one node that has no peers.
     pub fn new(local: NodeId) -> SingleNode {
         SingleNode { local }
     }

@@ -9,7 +9,9 @@ use crate::limits::SOCKET_BUFFER_BYTES;
 /// What the kernel really gave, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketBuffers {
+    /// For what comes in.
     pub receive: usize,
+    /// For what goes out.
     pub send: usize,
 }
 

@@ -11,23 +11,32 @@ use crate::ids::NodeId;
 /// Counts of one lane to and from one peer, over all links to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneStats {
+    /// Which lane.
     pub lane: Lane,
+    /// Frames handed to the link.
     pub frames_sent: u64,
+    /// Their bytes.
     pub bytes_sent: u64,
+    /// Frames that came whole.
     pub frames_received: u64,
+    /// Their bytes.
     pub bytes_received: u64,
 }
 
 /// What this node knows about the link to one peer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkStats {
+    /// The peer.
     pub peer: NodeId,
+    /// Whether a link to it lives now.
     pub connected: bool,
+    /// One entry for each lane.
     pub lanes: Vec<LaneStats>,
     /// Estimated round trip of the live link.
     pub rtt: Option<Duration>,
-    /// Packets of the live link that were sent, and that were lost.
+    /// Packets of the live link that were sent.
     pub sent_packets: u64,
+    /// Those that were lost.
     pub lost_packets: u64,
     /// Links to this peer after the first.
     pub reconnects: u64,

@@ -38,8 +38,11 @@ pub(super) const REVOKED: &str = "revoked.pem";
 /// Where a node's PEM files are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
+    /// The authorities that peers' certificates must be from.
     pub ca: PathBuf,
+    /// This node's certificate, with those between it and an authority.
     pub cert: PathBuf,
+    /// The private key of it.
     pub key: PathBuf,
 }
 
@@ -55,14 +58,29 @@ pub struct TlsMaterial {
 /// Why certificates cannot be made or used. Nothing was started.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
+    /// A file cannot be read or written.
     #[error("{path}: {error}")]
-    Io { path: PathBuf, error: io::Error },
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A file is there and holds nothing that can be used.
     #[error("the {what} is not usable PEM: {error}")]
-    Pem { what: &'static str, error: String },
+    Pem {
+        /// Which of the three it was to be.
+        what: &'static str,
+        /// What the parser said.
+        error: String,
+    },
+    /// No key or certificate could be generated.
     #[error("a certificate cannot be made: {0}")]
     Generation(String),
+    /// A name that no certificate can carry, or a certificate without this node's.
     #[error("{0}")]
     Identity(String),
+    /// The parts do not fit each other, or the library takes none of them.
     #[error("the certificates are not usable: {0}")]
     Config(String),
 }
