@@ -7,6 +7,7 @@ mod access;
 mod agents;
 mod door;
 mod endpoints;
+mod members;
 mod public;
 mod quotas;
 mod service;
@@ -15,7 +16,7 @@ mod tests;
 mod variables;
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ use serde::Deserialize;
 pub use access::{CertificateFiles, GivenIssuer, secret};
 pub use agents::{AgentConfig, BodyConfig, GivenAgent, Protocol, RestartConfig};
 pub use door::{AllowedHost, AllowedOrigin};
+pub use members::Member;
 pub use public::PublicConfig;
 pub use quotas::{GivenQuotas, QuotaConfig, QuotaLimits};
 pub use words::{LogFormat, WebhookReach};
@@ -96,16 +98,6 @@ pub struct ServeConfig {
     pub agents: Vec<AgentConfig>,
     /// How much each tenant and each key may do; as much as it likes, where none are given.
     pub quotas: Option<QuotaConfig>,
-}
-
-/// One node as its peers and clients reach it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Member {
-    pub id: u64,
-    /// `HOST:PORT` for peers.
-    pub peer: String,
-    /// URL for clients, without a slash at the end.
-    pub http: String,
 }
 
 /// Raft groups that a cluster may be bootstrapped with.
@@ -331,7 +323,7 @@ fn either(given: Vec<String>, below: Vec<String>) -> Vec<String> {
 }
 
 fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
-    let members = members(&given.member)?;
+    let members = members::members(&given.member)?;
     let (node_id, peer_listen) = place(&given, &members)?;
     let join = given.join.unwrap_or_default();
     if join && members.len() < 2 {
@@ -450,50 +442,4 @@ fn check_numbers(config: &ServeConfig) -> Result<(), BadServeConfig> {
         return bad(format!("election_max_ms must be at most {ELECTION_MS_LIMIT}"));
     }
     Ok(())
-}
-
-fn members(texts: &[String]) -> Result<Vec<Member>, BadServeConfig> {
-    let mut members = texts.iter().map(|text| text.parse()).collect::<Result<Vec<Member>, _>>()?;
-    members.sort_by_key(|member| member.id);
-    let (mut ids, mut peers) = (BTreeSet::new(), BTreeSet::new());
-    for member in &members {
-        if !ids.insert(member.id) || !peers.insert(&member.peer) {
-            return bad(format!("member {} is given twice", member.id));
-        }
-    }
-    Ok(members)
-}
-
-impl Member {
-    /// Whether peers can be reached at `text`: a host and a port.
-    pub fn is_peer_address(text: &str) -> bool {
-        let port = text.rsplit_once(':').and_then(|(host, port)| Some((host, port.parse().ok()?)));
-        port.is_some_and(|(host, port): (&str, u16)| !host.is_empty() && port != 0)
-    }
-
-    /// Whether clients can be sent to `text`.
-    pub fn is_client_url(text: &str) -> bool {
-        text.starts_with("http://") || text.starts_with("https://")
-    }
-}
-
-impl FromStr for Member {
-    type Err = BadServeConfig;
-
-    fn from_str(text: &str) -> Result<Member, BadServeConfig> {
-        let parts = text.split_once('=').and_then(|(id, rest)| {
-            let (peer, http) = rest.split_once('@')?;
-            Some((id.parse::<u64>().ok()?, peer, http))
-        });
-        let Some((id, peer, http)) = parts else {
-            return bad(format!("member {text:?} is not of the form ID=HOST:PORT@HTTPURL"));
-        };
-        if id == 0 || !Member::is_peer_address(peer) {
-            return bad(format!("member {text:?} needs an id from 1 and a port"));
-        }
-        if !Member::is_client_url(http) {
-            return bad(format!("member {text:?} needs a URL that begins with http"));
-        }
-        Ok(Member { id, peer: peer.to_owned(), http: http.trim_end_matches('/').to_owned() })
-    }
 }
