@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use self::disk::{Disk, File};
 use self::index::Index;
@@ -188,6 +188,7 @@ impl Journal {
             full: false,
             sleeps: false,
             closed: false,
+            rolls: Vec::new(),
             poison: None,
         };
         let shared = Arc::new(Shared {
@@ -270,6 +271,23 @@ impl Journal {
     pub fn purge(&self, group: GroupId, upto: EntryId, done: Done) {
         let record = Record::new(Kind::Purge, group, upto, Bytes::new());
         self.submit(record, done, |index| index.group(group).purge(upto));
+    }
+
+    /// Begins a segment, so that everything before can leave the disk once no group needs it. Gives the number of the
+    /// new one, when there is space for it; an error if the journal is closed or fails before.
+    pub fn roll(&self) -> oneshot::Receiver<u64> {
+        let (roll, rolled) = oneshot::channel();
+        let mut state = self.handle.shared.lock();
+        if state.check().is_ok() {
+            state.rolls.push(roll);
+            self.handle.shared.wake(state);
+        }
+        rolled
+    }
+
+    /// The number of the oldest segment: nothing that was written to an older one is on the disk.
+    pub fn oldest(&self) -> u64 {
+        *self.handle.shared.lock().segments.keys().next().expect("the active one is there")
     }
 
     fn submit(&self, record: Record, done: Done, change: impl FnOnce(&mut Index)) {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::disk::File;
 use super::index::Index;
@@ -46,6 +46,8 @@ pub(super) struct State {
     pub(super) stats: JournalStats,
     pub(super) full: bool,
     pub(super) closed: bool,
+    /// Who waits for a segment that begins with what comes now.
+    pub(super) rolls: Vec<oneshot::Sender<u64>>,
     /// The writer sleeps until it is woken.
     pub(super) sleeps: bool,
     /// The error that ended the journal.

@@ -104,7 +104,7 @@ impl Writer {
                 drop(self.shared.sleep(state, Some(retry)));
                 continue;
             }
-            while state.queue.is_empty() && !state.closed {
+            while state.queue.is_empty() && !state.closed && state.rolls.is_empty() {
                 state = self.shared.sleep(state, None);
             }
         }
@@ -155,6 +155,7 @@ impl Writer {
             self.fail(&io::Error::new(io::ErrorKind::StorageFull, "closed without space"));
             return Ok(Round::Closed);
         }
+        held = held || !self.begin_segment()?;
         self.collect()?;
         self.prepare()?;
         if held {
@@ -191,6 +192,26 @@ impl Writer {
         self.active = spare;
         self.shared.lock().active = self.active.seq;
         Ok(true)
+    }
+
+    /// Goes on to the next segment if somebody waits for that, so that the older ones can be removed; `false` when there
+    /// is no space, and they wait on.
+    fn begin_segment(&mut self) -> io::Result<bool> {
+        let rolls = std::mem::take(&mut self.shared.lock().rolls);
+        if rolls.is_empty() {
+            return Ok(true);
+        }
+        // The first batch repeats what the older segments say of each group.
+        let begun = (self.active.is_empty() || self.roll()?) && self.write(0)?;
+        if begun {
+            for roll in rolls {
+                // Who waited may have gone.
+                roll.send(self.active.seq).ok();
+            }
+        } else {
+            self.shared.lock().rolls.extend(rolls);
+        }
+        Ok(begun)
     }
 
     /// Makes the first `count` items durable as one batch; `false` when there is no space.
@@ -316,6 +337,7 @@ impl Writer {
         let mut state = self.shared.lock();
         self.pending.append(&mut state.queue);
         state.queued_bytes = 0;
+        state.rolls.clear();
         drop(state);
         for done in self.pending.drain(..).filter_map(|item| item.done) {
             done(Err(copy(error)));

@@ -40,6 +40,8 @@ enum Op {
         beyond: bool,
     },
     Round,
+    /// Nobody waits for it.
+    Roll,
     /// The process dies, the page cache stays.
     Kill,
     Close,
@@ -168,6 +170,7 @@ impl World {
                 Round::Poisoned => self.revive(),
                 round => assert_ne!(round, Round::Held),
             },
+            Op::Roll => drop(self.journal.roll()),
             Op::Kill => {
                 self.disk.kill();
                 self.revive();
@@ -245,6 +248,7 @@ fn op() -> impl Strategy<Value = Op> {
             Op::Purge { group, back, beyond: beyond == 0 }
         }),
         8 => Just(Op::Round),
+        1 => Just(Op::Roll),
         1 => Just(Op::Kill),
         1 => Just(Op::Close),
     ]

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use cluster::journal::fault_disk::FaultDisk;
 use cluster::journal::{Entry, Journal, Round};
 
-use crate::support::{A, Acks, B, C, SEGMENT, entries, id, open, payloads};
+use crate::support::{A, Acks, B, C, SEGMENT, entries, files, id, open, payloads};
 
 fn append(journal: &Journal, index: u64, acks: &Acks) {
     let entry = Entry { id: id(1, index), payload: Bytes::from(vec![1; 900]) };
@@ -48,6 +48,60 @@ fn segments_are_freed_when_every_group_has_purged_them() {
     assert_eq!(journal.state(C).last, Some(id(1, 1)));
     assert_eq!(journal.read(A, 0..99, 9999).unwrap().len(), 1);
     assert_eq!(journal.stats().segments, after.segments);
+}
+
+#[test]
+fn what_was_purged_leaves_the_disk_when_a_segment_is_begun() {
+    let disk = FaultDisk::new(1);
+    let (journal, mut writer) = open(&disk).unwrap();
+    let acks = Acks::default();
+    let secret = Bytes::from_static(b"what nobody may read any more");
+    let found = |disk: &FaultDisk| {
+        let holds = |bytes: &[u8]| bytes.windows(secret.len()).any(|window| window == &secret[..]);
+        files(disk).iter().filter(|(_, bytes)| holds(bytes)).count()
+    };
+    journal.save_vote(B, Bytes::from_static(b"only here"), acks.next());
+    journal.append(A, vec![Entry { id: id(1, 0), payload: secret.clone() }], acks.next()).unwrap();
+    writer.round();
+    journal.purge(A, id(1, 0), acks.next());
+    writer.round();
+    assert_eq!(found(&disk), 1, "the segment that is written to stays");
+    let mut rolled = journal.roll();
+    writer.round();
+    let first = rolled.try_recv().unwrap();
+    assert_eq!((found(&disk), journal.oldest()), (0, first));
+    drop((journal, writer));
+    disk.crash();
+    disk.restart();
+    let (journal, mut writer) = open(&disk).unwrap();
+    assert_eq!(journal.state(B).vote, Some(Bytes::from_static(b"only here")));
+    assert_eq!(journal.state(A).purged, Some(id(1, 0)));
+
+    let mut twice = [journal.roll(), journal.roll()];
+    writer.round();
+    assert_eq!(twice.each_mut().map(|rolled| rolled.try_recv()), [Ok(first + 1), Ok(first + 1)]);
+    journal.close();
+    assert!(journal.roll().try_recv().is_err());
+}
+
+#[test]
+fn a_segment_that_finds_no_space_is_begun_when_there_is_some() {
+    let disk = FaultDisk::new(1);
+    let (journal, mut writer) = open(&disk).unwrap();
+    let acks = Acks::default();
+    append(&journal, 0, &acks);
+    writer.round();
+    disk.set_capacity(2 * SEGMENT);
+    let mut first = journal.roll();
+    writer.round();
+    let mut second = journal.roll();
+    assert_eq!(writer.round(), Round::Held);
+    assert!(journal.full());
+    disk.set_capacity(6 * SEGMENT);
+    writer.round();
+    writer.round();
+    assert!(first.try_recv().is_ok() && second.try_recv().is_ok());
+    assert!(!journal.full());
 }
 
 #[test]
