@@ -19,6 +19,7 @@ mod words;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -74,6 +75,9 @@ pub struct ServeConfig {
     /// How long a file is kept to which nothing comes, or no event refers, in milliseconds; within
     /// [`limits::FILE_KEEP_MS_RANGE`].
     pub file_keep_ms: u64,
+    /// Most time that what was deleted lies on this node's disk, in milliseconds; 0 for no end, or 1 s to
+    /// 366 days.
+    pub erase_within_ms: u64,
     /// Where webhooks of subscriptions may go.
     pub webhook_reach: WebhookReach,
     /// Names under which clients may call this node, beside its own.
@@ -111,6 +115,9 @@ const CHECKPOINT_ENTRIES: u64 = 8192;
 const CHECKPOINT_ENTRIES_MIN: u64 = 16;
 /// Most times that may be set; beyond it a dead leader is not missed in any useful time.
 const ELECTION_MS_LIMIT: u64 = 60_000;
+/// A week.
+const ERASE_WITHIN_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+const ERASE_WITHIN_MS_RANGE: RangeInclusive<u64> = 1_000..=366 * 24 * 60 * 60 * 1000;
 const CLUSTER_NAME_BYTES: usize = 64;
 
 /// What is wrong with a configuration; the text names the key.
@@ -178,6 +185,9 @@ pub struct Given {
     /// How long a file is kept to which nothing comes, or no event refers [default: 86400000]
     #[arg(long, env = "OUTLIVE_FILE_KEEP_MS", value_name = "MS")]
     pub file_keep_ms: Option<u64>,
+    /// Most time that what was deleted lies on this node's disk; 0: no end [default: 604800000]
+    #[arg(long, env = "OUTLIVE_ERASE_WITHIN_MS", value_name = "MS")]
+    pub erase_within_ms: Option<u64>,
     /// Where webhooks may go [default: public]
     #[arg(long, env = "OUTLIVE_WEBHOOK_REACH", value_name = "REACH")]
     pub webhook_reach: Option<WebhookReach>,
@@ -299,6 +309,7 @@ impl Given {
             checkpoint_entries: self.checkpoint_entries.or(below.checkpoint_entries),
             long_poll_ms: self.long_poll_ms.or(below.long_poll_ms),
             file_keep_ms: self.file_keep_ms.or(below.file_keep_ms),
+            erase_within_ms: self.erase_within_ms.or(below.erase_within_ms),
             webhook_reach: self.webhook_reach.or(below.webhook_reach),
             allow_host: either(self.allow_host, below.allow_host),
             allow_origin: either(self.allow_origin, below.allow_origin),
@@ -350,6 +361,7 @@ fn check(given: Given) -> Result<ServeConfig, BadServeConfig> {
         election_max_ms: given.election_max_ms.unwrap_or(ELECTION_MAX_MS),
         long_poll_ms: given.long_poll_ms.unwrap_or(limits::POLL_MS),
         file_keep_ms: given.file_keep_ms.unwrap_or(limits::FILE_KEEP_MS),
+        erase_within_ms: given.erase_within_ms.unwrap_or(ERASE_WITHIN_MS),
         webhook_reach: given.webhook_reach.unwrap_or_default(),
         allow_hosts,
         allow_origins,
@@ -437,6 +449,11 @@ fn check_numbers(config: &ServeConfig) -> Result<(), BadServeConfig> {
     if !keep.contains(&config.file_keep_ms) {
         let (least, most) = (keep.start(), keep.end());
         return bad(format!("file_keep_ms must be {least} to {most}"));
+    }
+    let erase = ERASE_WITHIN_MS_RANGE;
+    if config.erase_within_ms != 0 && !erase.contains(&config.erase_within_ms) {
+        let (least, most) = (erase.start(), erase.end());
+        return bad(format!("erase_within_ms must be 0, or {least} to {most}"));
     }
     if ELECTION_MS_LIMIT < config.election_max_ms {
         return bad(format!("election_max_ms must be at most {ELECTION_MS_LIMIT}"));

@@ -1,5 +1,6 @@
 //! Every limit of this crate, with its unit. What a session may hold is bounded in its own crate, and is here, too.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 pub use session::limits::*;
@@ -329,6 +330,8 @@ pub const SPACE_PIECE_MIN: u64 = 16 << 20;
 pub const RECLAIM_INTERVAL: Duration = Duration::from_secs(5);
 /// Rounds after something was freed: readers may hold it still, and the engine gives it back in steps.
 pub const RECLAIM_ROUNDS: u32 = 3;
+/// Pause after an attempt to take what was deleted off the disk that did not end.
+pub const ERASE_RETRY: Duration = Duration::from_secs(10 * 60);
 /// Pause between two looks at the free space.
 pub const SPACE_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -415,8 +418,7 @@ pub const FEED_WAIT: Duration = Duration::from_millis(100);
 /// Payload bytes that a token of a conversation is counted as. Most texts have four in a token.
 pub const TOKEN_BYTES: usize = 3;
 /// Tokens of a conversation that a request to an endpoint may have at most.
-pub const CONTEXT_TOKENS_RANGE: std::ops::RangeInclusive<usize> =
-    256..=MESSAGES_BYTES / TOKEN_BYTES;
+pub const CONTEXT_TOKENS_RANGE: RangeInclusive<usize> = 256..=MESSAGES_BYTES / TOKEN_BYTES;
 /// Tokens that one answer of a model may have where its API requires a number and none is configured.
 pub const MODEL_TOKENS: u64 = 8_192;
 /// How long the end of a stream is waited for after its answer has finished.

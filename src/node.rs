@@ -53,6 +53,7 @@ use crate::config::ServeConfig;
 use crate::edge::{self, certificate::Certificate};
 use crate::limits::{ABANDON_WAIT, ALONE_SLOWER};
 use crate::runtime::agent::body::Agents;
+use crate::runtime::erase::Erasure;
 use crate::runtime::{Runtime, space};
 use crate::store::Store;
 use crate::store::fault::Fault;
@@ -188,6 +189,9 @@ impl Node {
         let refused = host.refused();
         let allowances = held::allowances(config.quotas.as_ref());
         let runtime = Runtime::start_within(allowances, &config.cluster, store, host).await;
+        if 0 < config.erase_within_ms {
+            runtime.erase_deleted(erasure(config));
+        }
         runtime.watch_space(dirs.into_iter().map(|(_, dir)| dir).collect());
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
         register(&metrics, &journal, &runtime);
@@ -315,6 +319,14 @@ fn host_parts(
         removed: home.removed(),
         control,
         secret: home.secret(),
+    }
+}
+
+fn erasure(config: &ServeConfig) -> Erasure {
+    Erasure {
+        within: Duration::from_millis(config.erase_within_ms),
+        file: config.data_dir.join("erase-at"),
+        store: config.data_dir.join("store"),
     }
 }
 

@@ -43,7 +43,7 @@ pub struct Store {
     engine: Arc<dyn Engine>,
     fault: Fault,
     watch: Arc<Watch>,
-    /// Blocks and pieces of files that were removed since the store was opened.
+    /// What was deleted since the store was opened: blocks, pieces of files, and logs, whole or in part.
     freed: Arc<AtomicU64>,
 }
 
@@ -295,15 +295,20 @@ impl Store {
                 }
             }
             self.write("a freed block", |engine| engine.remove(Table::Blocks, &key))?;
-            self.freed.fetch_add(1, Ordering::Relaxed);
+            self.note_freed();
         }
         Ok(())
     }
 
-    /// Blocks and pieces of files that were removed since the store was opened; the disk has them still, until it is
-    /// compacted.
+    /// Counts what was deleted since the store was opened: blocks, pieces of files, and logs, whole or in part. The disk
+    /// has it still, until the store is compacted.
     pub fn freed(&self) -> u64 {
         self.freed.load(Ordering::Relaxed)
+    }
+
+    /// Counts something that the next head of a session does not have any more.
+    pub fn note_freed(&self) {
+        self.freed.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Gives the disk what was removed, if that can be done within so many free bytes; returns whether it was. May
@@ -314,6 +319,16 @@ impl Store {
     pub fn compact(&self, free_bytes: u64) -> io::Result<bool> {
         self.fault.check()?;
         self.engine.compact(free_bytes)
+    }
+
+    /// Takes everything off the disk that was removed or overwritten before the call, if that can be done within so many
+    /// free bytes; returns whether it was. What is read meanwhile may be left. May take long.
+    ///
+    /// # Errors
+    /// Nothing is lost; what was erased is unknown.
+    pub fn erase(&self, free_bytes: u64) -> io::Result<bool> {
+        self.fault.check()?;
+        self.engine.erase(free_bytes)
     }
 
     /// Remembers that the session should be looked at at `due`, in place of `instead_of`.

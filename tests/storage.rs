@@ -1,15 +1,22 @@
 //! Disks that fail and disks that are full, under a real process: what was acknowledged is there, nothing
 //! is there twice, and a node that cannot know what its disk has says no more.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use harness::cluster::{Cluster, client, has_own_disks};
 use harness::load::eventually;
+use memchr::memmem;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::{Value, json};
+
+/// What nobody may find any more.
+const SECRETS: [&str; 5] =
+    ["secret-event", "secret-input", "secret-label", "secret-file", "secret-trimmed"];
 
 const CALM: &[&str] =
     &["--heartbeat-ms", "200", "--election-min-ms", "800", "--election-max-ms", "1600"];
@@ -208,4 +215,94 @@ async fn a_full_disk_refuses_appends_and_nothing_else_and_recovers_by_itself() {
     })
     .await;
     assert_eq!(log(&url).await, (0..=seq).collect::<Vec<_>>());
+}
+
+/// Those of the secrets that a file of the directory holds.
+fn found(dir: &Path) -> BTreeSet<&'static str> {
+    let mut found = BTreeSet::new();
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    for path in entries.map(|entry| entry.path()) {
+        if path.is_dir() {
+            found.extend(self::found(&path));
+            continue;
+        }
+        // The store removes files meanwhile.
+        let bytes = fs::read(&path).unwrap_or_default();
+        let holds = |secret: &str| memmem::find(&bytes, secret.as_bytes()).is_some();
+        found.extend(SECRETS.into_iter().filter(|secret| holds(secret)));
+    }
+    found
+}
+
+async fn post(url: &str, body: Value) {
+    let answer = client().post(url).json(&body).send().await.expect("an answer");
+    assert!(answer.status().is_success(), "{url}: {}", answer.text().await.expect("a body"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_deleted_is_on_no_disk_after_its_time() {
+    let flags = [CALM, &["--erase-within-ms", "6000"]].concat();
+    let mut cluster = Cluster::up(3, &flags).await;
+    let url = cluster.url(1);
+    create(&url).await;
+    let doomed = format!("{url}/v1/sessions/doomed");
+    let config = json!({ "labels": { "of": "secret-label" } });
+    eventually("the session is created", async || {
+        let answer = client().put(&doomed).json(&config).send().await;
+        answer.is_ok_and(|answer| answer.status().is_success())
+    })
+    .await;
+    let mut seq = 0;
+    // Blocks of both lie in the same files.
+    for _ in 0..100 {
+        let events: Vec<Value> = (0..10)
+            .map(|_| json!({ "text": format!("secret-event {}", "x".repeat(700)) }))
+            .collect();
+        post(&format!("{doomed}/events"), json!({ "events": events })).await;
+        let (status, _) = append(&url, seq, 7_000).await.expect("an answer");
+        assert_eq!(status, 200);
+        seq += 1;
+    }
+    post(
+        &format!("{doomed}/inputs"),
+        json!({ "id": "i", "agent": "a", "content": { "text": "secret-input" } }),
+    )
+    .await;
+    let name = format!("file_{}", "5".repeat(32));
+    let file = client().put(format!("{doomed}/files/{name}")).body("secret-file".repeat(50_000));
+    assert!(file.send().await.expect("an answer").status().is_success());
+    let trimmed = format!("{url}/v1/sessions/trimmed");
+    assert!(client().put(&trimmed).send().await.expect("an answer").status().is_success());
+    let events: Vec<Value> = (0..50).map(|_| json!({ "text": "secret-trimmed" })).collect();
+    post(&format!("{trimmed}/events"), json!({ "events": events })).await;
+
+    let dirs: Vec<PathBuf> = (1..=3).map(|node| cluster.data_dir(node)).collect();
+    eventually("everything is on each disk", async || {
+        dirs.iter().all(|dir| found(dir).len() == SECRETS.len())
+    })
+    .await;
+    post(&format!("{trimmed}/trim"), json!({ "before": 51 })).await;
+    let deleted = client().delete(&doomed).send().await.expect("an answer");
+    assert!(deleted.status().is_success());
+    // Others write on.
+    for dir in &dirs {
+        eventually("nothing is left of it", async || {
+            let (status, _) = append(&url, seq, 100).await.expect("an answer");
+            assert_eq!(status, 200);
+            seq += 1;
+            found(dir).is_empty()
+        })
+        .await;
+    }
+    for node in 1..=3 {
+        cluster.kill(node);
+    }
+    for node in 1..=3 {
+        cluster.start(node);
+    }
+    for node in 1..=3 {
+        cluster.ready(node).await;
+        assert_eq!(log(&cluster.url(node)).await, (0..seq).collect::<Vec<_>>());
+    }
+    assert!(dirs.iter().all(|dir| found(dir).is_empty()));
 }

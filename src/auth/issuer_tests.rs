@@ -54,7 +54,7 @@ fn now() -> Millis {
 }
 
 fn claims() -> Value {
-    let exp = now().0 / 1000 + 600;
+    let exp = now().0 / 1000 + 12 * 60 * 60;
     json!({
         "iss": "idp", "aud": "outlive", "sub": "ada", "exp": exp,
         "outlive": { "rights": ["read"], "sessions": ["chat:*"] },

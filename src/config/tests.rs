@@ -58,7 +58,7 @@ fn what_is_not_known_or_not_possible_is_named() {
               |
             1 | node_idd = 1
               | ^^^^^^^^
-            unknown field `node_idd`, expected one of `node_id`, `listen`, `peer_listen`, `data_dir`, `cluster`, `member`, `join`, `tls_dir`, `groups`, `heartbeat_ms`, `election_min_ms`, `election_max_ms`, `checkpoint_entries`, `long_poll_ms`, `file_keep_ms`, `webhook_reach`, `allow_host`, `allow_origin`, `public_url`, `trust_proxy`, `admin_listen`, `root_key`, `tls_cert`, `tls_key`, `insecure`, `log`, `agent`, `agents`, `issuers`, `quotas`"#]],
+            unknown field `node_idd`, expected one of `node_id`, `listen`, `peer_listen`, `data_dir`, `cluster`, `member`, `join`, `tls_dir`, `groups`, `heartbeat_ms`, `election_min_ms`, `election_max_ms`, `checkpoint_entries`, `long_poll_ms`, `file_keep_ms`, `erase_within_ms`, `webhook_reach`, `allow_host`, `allow_origin`, `public_url`, `trust_proxy`, `admin_listen`, `root_key`, `tls_cert`, `tls_key`, `insecure`, `log`, `agent`, `agents`, `issuers`, `quotas`"#]],
     );
     check_bad("node_id = 0", expect!["node_id begins at 1"]);
     check_bad("groups = 0", expect!["groups must be 1 to 64"]);

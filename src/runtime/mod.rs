@@ -25,6 +25,7 @@ mod directory;
 mod effect;
 mod envelope;
 pub mod ephemeral;
+pub mod erase;
 #[cfg(any(test, tokio_unstable))]
 mod faults;
 mod files;
@@ -161,5 +162,11 @@ impl Runtime {
         let (space, store, host) = (self.space.clone(), self.store.clone(), self.host.clone());
         let watch = essential("space", reclaim::run(dirs, space, store, host));
         self.tasks.spawn_until_stop(watch);
+    }
+
+    /// Takes what is deleted off the disk within a time.
+    pub fn erase_deleted(&self, erasure: erase::Erasure) {
+        let run = erase::run(erasure, self.store.clone(), self.host.clone());
+        self.tasks.spawn_until_stop(essential("erasure", run));
     }
 }

@@ -71,6 +71,13 @@ pub(super) trait Engine: Send + Sync + 'static {
     /// # Errors
     /// Nothing is lost; what is given back is unknown.
     fn compact(&self, free_bytes: u64) -> io::Result<bool>;
+
+    /// As [`Engine::compact`]: afterwards no file has anything that was removed or overwritten before the call, unless a
+    /// snapshot is open that has it.
+    ///
+    /// # Errors
+    /// Nothing is lost; what was erased is unknown.
+    fn erase(&self, free_bytes: u64) -> io::Result<bool>;
 }
 
 /// What was in an engine at one moment.

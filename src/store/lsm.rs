@@ -14,6 +14,8 @@ use fjall::{
     Slice,
 };
 
+use rand::RngCore as _;
+
 use super::engine::{Engine, KeyRange, Keys, Rows, Snapshot, Table};
 use crate::limits::STORE_CACHE_BYTES;
 use crate::runtime::space;
@@ -40,6 +42,13 @@ const FLUSH_LOOK: Duration = Duration::from_millis(10);
 /// A key that no table has; and how often it is removed before old versions are let go.
 const NOTHING: [u8; 1] = [0];
 const WRITES_AFTER: usize = 4;
+/// Size from which on the engine begins another file of its journal, in bytes.
+const JOURNAL_FILE_BYTES: u64 = 64 << 20;
+/// A value that fills it, in bytes, and how many of those are in memory at once.
+const FILLER_BYTES: usize = 1 << 20;
+const FILLERS_IN_MEMORY: u64 = 16;
+/// How often the engine is compacted to erase.
+const ERASE_ROUNDS: usize = 3;
 /// How often the engine is compacted at most, one time after the other.
 const COMPACTIONS: usize = 4;
 
@@ -71,7 +80,11 @@ impl Lsm {
             return Err(io::Error::new(io::ErrorKind::InvalidData, why));
         }
         let options = || {
-            let separation = KvSeparationOptions::default().separation_threshold(SEPARATED_BYTES);
+            // A file with anything in it that was removed is written anew, so that a compaction leaves nothing of it.
+            let separation = KvSeparationOptions::default()
+                .separation_threshold(SEPARATED_BYTES)
+                .staleness_threshold(0.0)
+                .age_cutoff(1.0);
             let memory = space::piece(total, MEMTABLE_BYTES);
             KeyspaceCreateOptions::default()
                 .with_kv_separation(Some(separation))
@@ -93,6 +106,23 @@ impl Lsm {
             std::thread::sleep(FLUSH_LOOK);
         }
         Ok(())
+    }
+
+    /// Makes the engine begin another file of its journal, and remove the older ones. It does so only once a file has its
+    /// full size: so that is filled.
+    fn begin_journal(&self) -> io::Result<()> {
+        let mut filler = vec![0; FILLER_BYTES];
+        for written in 1..=JOURNAL_FILE_BYTES / FILLER_BYTES as u64 + 1 {
+            // What can be compressed fills nothing.
+            rand::rng().fill_bytes(&mut filler);
+            self.rows.insert(NOTHING, &filler[..]).map_err(failed)?;
+            if written % FILLERS_IN_MEMORY == 0 {
+                self.write_out()?;
+            }
+        }
+        // The first time it begins another one, and the second time the older ones are written out.
+        self.write_out()?;
+        self.write_out()
     }
 
     /// Size of the files in one of its folders: tables, or values that are separated from them.
@@ -196,6 +226,25 @@ impl Engine for Lsm {
                 break;
             }
         }
+        Ok(true)
+    }
+
+    fn erase(&self, free_bytes: u64) -> io::Result<bool> {
+        if free_bytes < JOURNAL_FILE_BYTES {
+            return Ok(false);
+        }
+        self.begin_journal()?;
+        // A first round finds out what is not referred to, the second one writes the files anew that have some of it;
+        // what was read meanwhile is left to the third.
+        for _ in 0..ERASE_ROUNDS {
+            self.write_out()?;
+            let (tables, blobs) = (self.bytes_in("tables")?, self.bytes_in("blobs")?);
+            if free_bytes < tables + blobs {
+                return Ok(false);
+            }
+            self.rows.major_compact().map_err(failed)?;
+        }
+        self.write_out()?;
         Ok(true)
     }
 

@@ -310,6 +310,10 @@ impl Engine for Opened {
         Ok(true)
     }
 
+    fn erase(&self, _free_bytes: u64) -> io::Result<bool> {
+        Ok(true)
+    }
+
     fn persist(&self) -> io::Result<()> {
         let mut state = self.state(|state| state.flushes.hang)?;
         state.writable(true)?;

@@ -2,7 +2,6 @@
 //! under the life, the file's number and the piece's offset. Written once, read in ranges, freed by file.
 
 use std::io;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use cluster::codec;
@@ -84,7 +83,7 @@ impl Store {
             let (number, _) = keys::place_of_piece(&key)?;
             if !numbers.contains(&number) {
                 self.write("a freed piece", |engine| engine.remove(Table::Pieces, &key))?;
-                self.freed.fetch_add(1, Ordering::Relaxed);
+                self.note_freed();
             }
         }
         Ok(())

@@ -222,13 +222,25 @@ impl Loaded {
     /// Frees the blocks of an ended life, and those that retention gave up.
     fn free(&mut self, shard: &Shard, id: &SessionId, was: Mark) -> io::Result<()> {
         let now = self.mark();
-        if was.kept && (was.incarnation != now.incarnation || !now.kept) {
+        let ended = was.kept && (was.incarnation != now.incarnation || !now.kept);
+        if ended || was.first < now.first {
+            shard.store().note_freed();
+        }
+        if was.first < now.first {
+            self.unsealed.retain(|shown| now.first <= shown.event.serial);
+            self.unsealed_bytes = bytes_of(&self.unsealed);
+        }
+        if ended {
+            if !now.kept {
+                self.nothing_is_unsealed();
+            }
             let at = LogOf { incarnation: was.incarnation, ..self.log(shard, id) };
             (self.freed, self.freed_since_load) = (Serial::ZERO, false);
             // A long log has many.
             return aside(|| shard.store().free_blocks(&at, None, None));
         }
-        if now.kept && self.freed.0 + BLOCK_EVENTS as u64 <= now.first.0 {
+        let nothing_is_left = was.first < now.first && now.tail < now.first;
+        if now.kept && (self.freed.0 + BLOCK_EVENTS as u64 <= now.first.0 || nothing_is_left) {
             // What was freed before is not gone through again.
             let from = self.freed_since_load.then_some(self.freed);
             (self.freed, self.freed_since_load) = (now.first, true);

@@ -69,6 +69,7 @@ async fn start(
         checkpoint_entries: 64,
         long_poll_ms: 500,
         file_keep_ms: 24 * 60 * 60 * 1000,
+        erase_within_ms: 0,
         webhook_reach: WebhookReach::Loopback,
         allow_hosts: Vec::new(),
         allow_origins: vec![ALLOWED_ORIGIN.parse().expect("an origin")],
