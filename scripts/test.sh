@@ -8,7 +8,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # Targets that start processes of their own: one test at a time. `.config/nextest.toml` says the same.
-processes=(agents allowance branches browser calls changes chaos chaos_turns cluster demo ephemeral files history keys members minority moves people push questions quotas rotation storage turn_ends turns)
+processes=(agents allowance branches browser calls changes chaos chaos_turns cluster demo ephemeral files history keys members minority moves people push questions quotas rotation storage subturns turn_ends turns)
 
 closing=$(mktemp)
 trap 'rm -f "$closing" "$closing".*' EXIT

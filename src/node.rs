@@ -180,7 +180,7 @@ impl Node {
         let (journal, writer) = open_journal(&config.data_dir.join("journal"))?;
         let store = Store::open(&config.data_dir.join("store")).context("open the store")?;
         let fault = store.fault().clone();
-        let at = (address, clock, control.clone());
+        let at = (address, clock.clone(), control.clone());
         let parts = host_parts(config, &home, &journal, at);
         let linked = home.clone();
         let links = async |service| links(config, &linked, service, control).await;
@@ -190,7 +190,7 @@ impl Node {
         let allowances = held::allowances(config.quotas.as_ref());
         let runtime = Runtime::start_within(allowances, &config.cluster, store, host).await;
         if 0 < config.erase_within_ms {
-            runtime.erase_deleted(erasure(config));
+            runtime.erase_deleted(erasure(config, clock.clone()));
         }
         runtime.watch_space(dirs.into_iter().map(|(_, dir)| dir).collect());
         let (metrics, stop) = (Arc::new(Metrics::default()), CancellationToken::new());
@@ -322,9 +322,10 @@ fn host_parts(
     }
 }
 
-fn erasure(config: &ServeConfig) -> Erasure {
+fn erasure(config: &ServeConfig, clock: Arc<dyn Clock>) -> Erasure {
     Erasure {
-        within: Duration::from_millis(config.erase_within_ms),
+        within_ms: config.erase_within_ms,
+        clock,
         file: config.data_dir.join("erase-at"),
         store: config.data_dir.join("store"),
     }

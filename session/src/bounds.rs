@@ -68,6 +68,7 @@ impl Bounds {
         match command {
             Command::Create(_) | Command::Import(_) => Bounds { open_turns: None, ..self },
             Command::Input(_) => Bounds { sessions: None, ..self },
+            Command::Report(report) if 0 < report.begins() => Bounds { sessions: None, ..self },
             _ => Bounds { sessions: None, open_turns: None, ..self },
         }
     }

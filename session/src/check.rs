@@ -16,6 +16,7 @@ use super::log::Log;
 use super::outcome::Applied;
 use super::producers::{Producer, Producers};
 use super::refusal::Refusal;
+use super::status::SubTurnState;
 use super::turn::{Stage, Turn};
 use super::work::{Interaction, Work};
 use super::{Life, Session};
@@ -215,7 +216,7 @@ impl Live {
         let judged = |(at, turn): (usize, &Turn)| match turn.stage {
             Stage::Active(_) => true,
             Stage::Waiting { .. } => self.work.is_first(at),
-            Stage::Paused { .. } | Stage::Asking => false,
+            Stage::Paused { .. } | Stage::Asking | Stage::Joining { .. } => false,
         };
         let any = self.work.turns.iter().enumerate().any(judged);
         must(!any || tick.is_some(), "a turn that time changes has a deadline")
@@ -301,6 +302,7 @@ impl Work {
         must(known, "no message is newer than the newest")?;
         self.check_inputs(tail, &ids)?;
         self.check_interactions(tail, &ids)?;
+        self.check_subturns()?;
         let control = &self.control;
         must(control.note.len() <= limits::REASON_BYTES, "notes are bounded")?;
         let held = control.mode != Mode::Auto;
@@ -372,6 +374,30 @@ impl Work {
         let asks = self.turns.iter().filter(waits).all(|turn| self.asks(&turn.id));
         must(asks, "a turn that waits for people has questions")
     }
+
+    /// Whoever was begun by a turn is known to it, and ends before it.
+    fn check_subturns(&self) -> Checked {
+        let is_open = |id: &TurnId| self.turns.iter().any(|open| open.id == *id);
+        for (at, turn) in self.turns.iter().enumerate() {
+            let Some(parent) = &turn.parent else { continue };
+            let above = self.turns[..at].iter().find(|open| open.id == *parent);
+            let begun =
+                above.and_then(|above| above.subturns.iter().find(|begun| begun.turn == turn.id));
+            let open = begun.is_some_and(|begun| begun.state == SubTurnState::Open);
+            must(open, "a sub-turn is open, and so is its turn, which was there before")?;
+            must(turn.parallel, "a sub-turn waits for no other")?;
+            let depth = self.ancestors(at).len();
+            must(depth <= limits::SUB_TURN_DEPTH, "sub-turns are not deep")?;
+        }
+        for turn in &self.turns {
+            let mut open =
+                turn.subturns.iter().filter(|begun| begun.state == SubTurnState::Open).peekable();
+            let joins = matches!(turn.stage, Stage::Joining { .. });
+            must(!joins || open.peek().is_some(), "a turn that waits for sub-turns has some")?;
+            must(open.all(|begun| is_open(&begun.turn)), "a sub-turn that is open is there")?;
+        }
+        Ok(())
+    }
 }
 
 impl Turn {
@@ -392,6 +418,7 @@ impl Turn {
         must(self.tools.len() <= limits::TOOL_CALLS, "calls of tools are bounded")?;
         let calls: BTreeSet<_> = self.tools.iter().map(|begun| &begun.call).collect();
         must(calls.len() == self.tools.len(), "a call is under way once")?;
+        must(self.subturns.len() <= limits::SUB_TURNS, "sub-turns are bounded")?;
         let placed = self.tools.iter().all(|begun| begun.serial <= tail);
         must(placed, "calls of tools lie in the log")?;
         let Some(lease) = self.lease() else { return Ok(()) };

@@ -19,7 +19,7 @@ pub use members::Member;
 /// The meaning of an event. Its payload, if any, is the content of the participant's input or of the agent's output.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fact {
-    /// A client requested a turn, or steered one that runs.
+    /// A client requested a turn, or steered one that runs; or a worker began one.
     Input {
         /// Name of the input itself; a turn has the name of its first one.
         input: TurnId,
@@ -31,6 +31,8 @@ pub enum Fact {
         held: bool,
         /// Where it stands in the tree.
         place: TreePlace,
+        /// The turn that began this one, where a worker did.
+        parent: Option<TurnId>,
     },
     /// Whoever has control sent a message.
     Person {
@@ -152,7 +154,7 @@ pub enum Fact {
         /// The turn.
         turn: TurnId,
     },
-    /// The turn waits for an answer, without a worker.
+    /// The turn waits for an answer, or for sub-turns, without a worker.
     Waiting {
         /// The turn.
         turn: TurnId,

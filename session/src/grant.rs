@@ -244,6 +244,15 @@ impl Grant {
                     };
                 }
             }
+            // Whoever may send inputs may have other agents do something; a worker only its own.
+            Command::Report(report) if !self.rights.contains(&Right::Send) => {
+                let begin = report.output.iter().flat_map(|output| &output.begin);
+                for agent in begin.map(|begin| &begin.agent) {
+                    if !self.agents.iter().any(|pattern| pattern.covers(agent.as_str())) {
+                        return Err(Denied::Right(Right::Send));
+                    }
+                }
+            }
             Command::Cancel(cancel) => {
                 self.name(&mut cancel.by)?;
                 cancel.role = cancel.role.min(self.role);

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::command::{Append, Cancel, Input, Scope};
+use crate::command::{Append, Cancel, Input, Scope, SubTurn, TurnOutput, TurnReport};
 use crate::event::{Format, NewEvent};
-use crate::ids::TurnId;
+use crate::ids::{TurnEpoch, TurnId};
 
 fn grant(rights: &[Right]) -> Grant {
     Grant {
@@ -112,6 +112,31 @@ fn what_was_narrowed_passes_a_second_look_and_what_was_not_does_not() {
     assert_eq!(given.has_narrowed(&session("two"), &request), Err(Denied::Session));
     let reader = grant(&[Right::Read]);
     assert_eq!(reader.has_narrowed(&id, &request), Err(Denied::Right(Right::Send)));
+}
+
+#[test]
+fn a_worker_gives_turns_to_its_own_agents_and_to_others_with_the_right_to_send() {
+    let begins = |agents: &[&str]| {
+        let begin = |agent: &&str| SubTurn {
+            turn: TurnId::parse(agent).unwrap(),
+            agent: AgentName::parse(agent).unwrap(),
+            content: NewEvent { format: Format::TEXT, payload: "go".into() },
+            attempts: None,
+            progress_timeout_ms: None,
+        };
+        let output = TurnOutput { begin: agents.iter().map(begin).collect(), ..Default::default() };
+        let report = TurnReport::new(TurnId::parse("t").unwrap(), TurnEpoch(1));
+        Command::Report(Box::new(TurnReport { output: Some(output), ..report }))
+    };
+    let poet = vec![Pattern::parse("poet*").unwrap()];
+    let worker = Grant { agents: poet.clone(), ..grant(&[Right::Claim]) };
+    let id = session("one");
+    assert_eq!(worker.narrow(&id, &mut begins(&[])), Ok(()));
+    assert_eq!(worker.narrow(&id, &mut begins(&["poet", "poet-2"])), Ok(()));
+    let denied = Err(Denied::Right(Right::Send));
+    assert_eq!(worker.narrow(&id, &mut begins(&["poet", "critic"])), denied);
+    let sends = Grant { agents: poet, ..grant(&[Right::Claim, Right::Send]) };
+    assert_eq!(sends.narrow(&id, &mut begins(&["critic"])), Ok(()));
 }
 
 mod fuzz {

@@ -80,6 +80,34 @@ impl Health {
         }
     }
 
+    /// The turn among the open ones whose health is that of `turn`: itself, or the worst of those that it waits for.
+    pub fn counts<'t>(turn: &'t TurnStatus, open: &'t [TurnStatus], now: Millis) -> &'t TurnStatus {
+        if turn.joins.is_none() {
+            return turn;
+        }
+        let below = open.iter().filter(|below| below.parent.as_ref() == Some(&turn.turn));
+        let worst = below
+            .map(|below| Health::counts(below, open, now))
+            .max_by_key(|below| Health::of(below, now).gravity());
+        worst.unwrap_or(turn)
+    }
+
+    /// How much somebody should look after it.
+    fn gravity(&self) -> u8 {
+        match self {
+            Health::Streaming => 0,
+            Health::Thinking | Health::Working { .. } => 1,
+            Health::Starting => 2,
+            Health::Waiting => 3,
+            Health::Paused => 4,
+            Health::Recovering { .. } => 5,
+            Health::Unserved => 6,
+            Health::Suspect => 7,
+            Health::Stalled => 8,
+            Health::Dead { .. } => 9,
+        }
+    }
+
     /// A stable name for programs.
     pub fn name(&self) -> &'static str {
         match self {

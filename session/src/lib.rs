@@ -59,6 +59,8 @@ mod spent;
 pub mod standing;
 pub mod stored;
 #[cfg(test)]
+mod subturn_tests;
+#[cfg(test)]
 mod tests;
 pub mod tool_key;
 mod turn;
@@ -74,8 +76,8 @@ pub use check::Broken;
 pub use command::{
     Answer, Append, AppendEach, Ask, Audience, Cancel, Claim, ClaimCall, Command, ControlRequest,
     ControlVerb, Create, Follows, Found, Import, ImportBegin, ImportEvents, ImportStep, Input,
-    Lose, NodeStart, Pause, Phase, ReleaseCall, Resume, Role, Scope, Shelve, Then, ToolMark,
-    ToolResult, ToolStep, TurnOutput, TurnReport, WhenBusy, Withdraw,
+    Lose, NodeStart, Pause, Phase, ReleaseCall, Resume, Role, Scope, Shelve, SubTurn, Then,
+    ToolMark, ToolResult, ToolStep, TurnOutput, TurnReport, WhenBusy, Withdraw,
 };
 pub use config::{BadConfig, Config, Retention};
 pub use content_type::ContentType;
@@ -97,8 +99,9 @@ pub use policy::{Policy, Unwatched};
 pub use refusal::Refusal;
 pub use standing::Standing;
 pub use status::{
-    AudienceStatus, CallerStatus, ControlStatus, InteractionStatus, LeaseStatus, QueuedStatus,
-    Status, ToolStatus, TurnPlace, TurnState, TurnStatus,
+    AudienceStatus, CallerStatus, ControlStatus, InteractionStatus, Joins, LeaseStatus,
+    QueuedStatus, Status, SubTurnState, SubTurnStatus, ToolStatus, TurnPlace, TurnState,
+    TurnStatus,
 };
 
 use crate::ids::{

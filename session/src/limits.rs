@@ -12,6 +12,10 @@ pub const PRODUCER_ID_BYTES: usize = 256;
 pub const NAME_BYTES: usize = 128;
 /// Turns of one session that are not over.
 pub const TURNS: usize = 64;
+/// Turns that one turn begins, over its whole life.
+pub const SUB_TURNS: usize = 32;
+/// How deep turns begin turns.
+pub const SUB_TURN_DEPTH: usize = 4;
 /// Inputs whose names one session remembers, so that a retry has the effect of one.
 pub const INPUTS: usize = 1024;
 /// Turns that were cancelled before they were requested, and are remembered until they are.

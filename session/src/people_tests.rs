@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::call_tests::{finishes, result, starts};
 use super::stored::read_back;
+use super::subturn_tests::sub;
 use super::turn_tests::{Play, cancel, claim, emit, input, turn_id, words};
 use super::*;
 use crate::ids::{
@@ -287,10 +288,12 @@ pub(super) fn any_command() -> impl Strategy<Value = Command> {
     let then = prop_oneof![
         3 => Just(Then::GoOn),
         1 => Just(Then::Wait),
+        1 => Just(Then::WaitAll),
         1 => Just(Then::Pause),
         1 => Just(Then::Complete),
         1 => Just(Then::Release)
     ];
+    let below = prop::option::weighted(0.2, turn());
     let mode = || prop::sample::select(Mode::ALL.to_vec());
     let verb = prop_oneof![
         Just(ControlVerb::Request),
@@ -301,10 +304,11 @@ pub(super) fn any_command() -> impl Strategy<Value = Command> {
     prop_oneof![
         4 => (who(), turn()).prop_map(|(who, turn)| from(who, turn)),
         4 => (turn(), 0..4_u64).prop_map(|(turn, key)| claim(turn, "w", key)),
-        6 => (turn(), 0..5_u64, 0..3_u64, then, prop::bool::ANY, prop::bool::ANY).prop_map(
-            |(turn, epoch, seq, then, asking, rewind)| {
+        6 => (turn(), 0..5_u64, 0..3_u64, then, prop::bool::ANY, prop::bool::ANY, below).prop_map(
+            |(turn, epoch, seq, then, asking, rewind, below)| {
                 let mut emitted = asks(seq, &format!("q-{turn}"), Some(2_000), then);
                 emitted.ask[0].kind = KindName::parse(KindName::CLIENT_TOOL).unwrap();
+                emitted.begin = below.iter().map(|turn| sub(turn, "b")).collect();
                 emitted.tools = vec![if rewind { finishes("c") } else { starts("c") }];
                 if !asking {
                     emitted.ask.clear();

@@ -160,6 +160,15 @@ pub enum Refusal {
         /// How many may be open.
         limit: usize,
     },
+    /// The turn would begin more turns than [`crate::limits::SUB_TURNS`], or deeper than
+    /// [`crate::limits::SUB_TURN_DEPTH`].
+    #[error("a turn begins up to {limit} turns, and they begin others up to {depth} deep")]
+    TooManySubTurns {
+        /// How many one turn may begin.
+        limit: usize,
+        /// How deep.
+        depth: usize,
+    },
     /// No client requested this turn in this life of the session, or it is forgotten.
     #[error("the turn does not exist")]
     NoSuchTurn,
@@ -415,6 +424,7 @@ impl Refusal {
             Refusal::ForkExpired => ("fork_expired", OfThis),
             Refusal::Busy { .. } => ("busy", OfAll),
             Refusal::TooManyTurns { .. } => ("too_many_turns", OfAll),
+            Refusal::TooManySubTurns { .. } => ("too_many_subturns", OfThis),
             Refusal::NoSuchTurn => ("no_such_turn", OfThis),
             Refusal::TurnEnded => ("turn_ended", OfThis),
             Refusal::TurnAlreadyClaimed => ("turn_already_claimed", OfThis),

@@ -7,11 +7,11 @@ use super::branch::Branches;
 use super::command::{Phase, Role};
 use super::config::Config;
 use super::control::{Control, Mode};
-use super::fact::{Cause, PauseReason, Sender};
+use super::fact::{Cause, End, PauseReason, Sender};
 use super::fork::Fork;
 use super::standing::Standing;
 use super::turn::{Stage, ToolCall, Turn, TurnLease};
-use super::work::{Interaction, Known};
+use super::work::{Begun, Interaction, Known};
 use crate::ids::{
     AgentName, CallEpoch, CallId, ControlEpoch, Incarnation, InteractionId, KindName, Millis,
     Serial, StepName, ToolName, TurnEpoch, TurnId, WorkerName,
@@ -114,6 +114,45 @@ pub struct TurnStatus {
     pub branch: Serial,
     /// Calls of tools that were begun and have no result; oldest first.
     pub tools: Vec<ToolStatus>,
+    /// The turn that began it.
+    pub parent: Option<TurnId>,
+    /// The turns that it began, oldest first.
+    pub subturns: Vec<SubTurnStatus>,
+    /// It has no worker until one more of these is over, or all are.
+    pub joins: Option<Joins>,
+}
+
+/// Which of its sub-turns a turn waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Joins {
+    /// One more that is over.
+    Any,
+    /// All.
+    All,
+}
+
+/// A turn that a turn has begun.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubTurnStatus {
+    /// Its name.
+    pub turn: TurnId,
+    /// Whom it is for.
+    pub agent: AgentName,
+    /// Whether it is over, and how it ended.
+    pub state: SubTurnState,
+}
+
+/// See [`SubTurnStatus`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SubTurnState {
+    /// It is not over.
+    Open,
+    /// Its worker reported that it is done.
+    Completed,
+    /// It could not be done.
+    Failed,
+    /// It was ended.
+    Cancelled,
 }
 
 /// A call of a tool that was begun. It is in doubt where it was begun under another epoch than the lease's: whether it
@@ -139,7 +178,7 @@ pub enum TurnState {
     Queued,
     /// A worker has it.
     Active,
-    /// For people to answer, with a worker or without.
+    /// For people to answer, with a worker or without; or for sub-turns.
     Waiting,
     /// Without a worker until a client resumes it.
     Paused {
@@ -253,6 +292,36 @@ pub struct AudienceStatus {
     pub since: Millis,
 }
 
+impl SubTurnState {
+    /// A stable name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            SubTurnState::Open => "open",
+            SubTurnState::Completed => "completed",
+            SubTurnState::Failed => "failed",
+            SubTurnState::Cancelled => "cancelled",
+        }
+    }
+
+    pub(super) fn of(end: &End) -> SubTurnState {
+        match end {
+            End::Completed { .. } => SubTurnState::Completed,
+            End::Failed { .. } => SubTurnState::Failed,
+            End::Cancelled { .. } => SubTurnState::Cancelled,
+        }
+    }
+}
+
+impl Joins {
+    /// A stable name for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Joins::Any => "any",
+            Joins::All => "all",
+        }
+    }
+}
+
 impl TurnState {
     /// A stable name for programs.
     pub fn name(self) -> &'static str {
@@ -270,7 +339,7 @@ impl TurnStatus {
     pub(super) fn of(turn: &Turn, asks: bool) -> TurnStatus {
         let (state, waits_from) = match &turn.stage {
             Stage::Paused { reason } => (TurnState::Paused { reason: *reason }, None),
-            Stage::Asking => (TurnState::Waiting, None),
+            Stage::Asking | Stage::Joining { .. } => (TurnState::Waiting, None),
             Stage::Waiting { from } => (TurnState::Queued, Some(*from)),
             Stage::Active(_) => (TurnState::Active, None),
         };
@@ -297,7 +366,21 @@ impl TurnStatus {
             unserved: false,
             branch: turn.branch,
             tools: turn.tools.iter().map(ToolStatus::from).collect(),
+            parent: turn.parent.clone(),
+            subturns: turn.subturns.iter().map(SubTurnStatus::from).collect(),
+            joins: match turn.stage {
+                Stage::Joining { all: true } => Some(Joins::All),
+                Stage::Joining { all: false } => Some(Joins::Any),
+                _ => None,
+            },
         }
+    }
+}
+
+impl From<&Begun> for SubTurnStatus {
+    fn from(begun: &Begun) -> SubTurnStatus {
+        let Begun { turn, agent, state, .. } = begun.clone();
+        SubTurnStatus { turn, agent, state }
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::command::{NodeStart, Phase};
 use super::fact::{Cause, PauseReason};
 use super::policy::Policy;
-use super::work::OpenMessage;
+use super::work::{Begun, OpenMessage};
 use crate::ids::{
     AgentName, CallId, Millis, Serial, StepName, ToolName, TurnEpoch, TurnId, WorkerName,
 };
@@ -60,6 +60,10 @@ pub(super) struct Turn {
     pub(super) merges: bool,
     /// The message that its first input follows, and the branch of that; none where that is not known.
     pub(super) follows: Option<(Serial, Serial)>,
+    /// The turn that began it.
+    pub(super) parent: Option<TurnId>,
+    /// The turns that it began, oldest first; up to [`limits::SUB_TURNS`].
+    pub(super) subturns: Vec<Begun>,
 }
 
 /// A call of a tool that was begun.
@@ -125,6 +129,11 @@ pub(super) enum Stage {
     },
     /// Without a worker until one of its interactions is over.
     Asking,
+    /// Without a worker until sub-turns are over.
+    Joining {
+        /// All of them, and not only one more.
+        all: bool,
+    },
 }
 
 /// The right of one worker to send output in a turn.
@@ -191,6 +200,8 @@ impl Turn {
             parallel: false,
             merges: false,
             follows: None,
+            parent: None,
+            subturns: Vec::new(),
         }
     }
 
@@ -214,7 +225,7 @@ impl Turn {
         match &self.stage {
             Stage::Waiting { .. } => Some(self.waits_since.after(policy.waits_ms())),
             Stage::Active(lease) => Some(lease.tick_at(asks, self.has_step())),
-            Stage::Paused { .. } | Stage::Asking => None,
+            Stage::Paused { .. } | Stage::Asking | Stage::Joining { .. } => None,
         }
     }
 

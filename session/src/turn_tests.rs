@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::people_tests::reports;
 use super::stored::read_back;
+use super::subturn_tests::sub;
 use super::*;
 use crate::ids::{AgentName, StepName, TurnEpoch, TurnId, WorkerName};
 
@@ -74,6 +76,20 @@ impl Play {
             assert_eq!(self.session, before, "a refusal changes nothing");
         }
         answer
+    }
+
+    /// Lets a worker that begins sub-turns have its turn, and know its epoch and seq, if it is open.
+    fn know_place(&self, command: &mut Command) {
+        let Command::Report(report) = command else { return };
+        let lease = self.session.live().and_then(|live| {
+            let turn = live.work.turns.iter().find(|turn| turn.id == report.turn)?;
+            turn.lease().map(|lease| (lease.epoch, lease.seq))
+        });
+        if let (Some((epoch, seq)), Some(output)) = (lease, &mut report.output)
+            && !output.begin.is_empty()
+        {
+            (report.epoch, output.seq) = (epoch, seq);
+        }
     }
 
     /// What has happened and is not rendered yet.
@@ -331,6 +347,7 @@ fn a_session_that_closes_ends_its_turns() {
 
 pub(super) fn any_command() -> impl Strategy<Value = Command> {
     let turn = || prop_oneof![Just("t1"), Just("t2"), Just("t3"), Just("t4")];
+    let open = || prop_oneof![2 => turn(), 1 => Just("s1"), 1 => Just("s2")];
     let busy = prop_oneof![
         Just(WhenBusy::Steer),
         Just(WhenBusy::Queue),
@@ -343,13 +360,20 @@ pub(super) fn any_command() -> impl Strategy<Value = Command> {
         4 => Just(Then::GoOn),
         1 => Just(Then::Complete),
         1 => Just(Then::Fail { reason: "no".into() }),
-        1 => Just(Then::Release)
+        1 => Just(Then::Release),
+        1 => Just(Then::WaitAll),
+        1 => Just(Then::WaitAny)
     ];
+    let below = prop::collection::vec((open(), prop_oneof![Just("a"), Just("c")]), 0..3);
     prop_oneof![
         3 => (turn(), agent, busy).prop_map(|(turn, agent, busy)| input(turn, agent, busy)),
-        4 => (turn(), 0..4_u64).prop_map(|(turn, key)| claim(turn, "w", key)),
-        8 => (turn(), 0..6_u64, prop::option::of(0..3_u64), then)
+        4 => (open(), 0..4_u64).prop_map(|(turn, key)| claim(turn, "w", key)),
+        8 => (open(), 0..6_u64, prop::option::of(0..3_u64), then.clone())
             .prop_map(|(turn, epoch, seq, then)| emit(turn, epoch, seq, "x", then)),
+        6 => (open(), 0..4_u64, 0..2_u64, below, then.clone()).prop_map(|(turn, epoch, seq, below, then)| {
+            let begin = below.iter().map(|(turn, agent)| sub(turn, agent)).collect();
+            reports(turn, epoch, TurnOutput { seq, begin, then, ..TurnOutput::default() })
+        }),
         1 => turn().prop_map(|turn| cancel(Scope::Turn(turn_id(turn)))),
         1 => Just(cancel(Scope::All)),
         4 => Just(Command::Tick),
@@ -368,7 +392,8 @@ proptest! {
         let mut ended: BTreeMap<String, u32> = BTreeMap::new();
         let mut holder: BTreeMap<String, TurnEpoch> = BTreeMap::new();
         let mut last_epoch = TurnEpoch::NONE;
-        for (wait, command) in steps {
+        for (wait, mut command) in steps {
+            play.know_place(&mut command);
             let sent = read_back(&command);
             prop_assert_eq!(&sent, &command);
             let life = play.session.incarnation();

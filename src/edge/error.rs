@@ -99,6 +99,7 @@ kinds! {
     FORK_EXPIRED 409 "fork_expired" "The fork took too long to begin" [ForkExpired]
     BUSY 409 "busy" "The agent has an open turn" [Busy]
     TOO_MANY_TURNS 409 "too_many_turns" "The session has as many open turns as it may" [TooManyTurns]
+    TOO_MANY_SUBTURNS 409 "too_many_subturns" "A turn begins no more turns, or none so deep" [TooManySubTurns]
     TURN_ALREADY_CLAIMED 409 "turn_already_claimed" "The turn is not to be had now" [TurnAlreadyClaimed]
     ALREADY_ATTACHED 409 "already_attached" "The session is attached on this connection"
     TOO_MANY_SESSIONS 409 "too_many_sessions" "The connection has as many sessions as it may"

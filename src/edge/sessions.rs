@@ -35,7 +35,8 @@ pub(super) async fn show(
     edge.runtime.workers.mark_unserved(&id, &mut status.turns).await;
     let mut body = wire::status(&id, &status);
     let now = edge.runtime.sessions.time_of(&id);
-    let open: Vec<_> = status.turns.iter().map(|turn| turns::turn(turn, now)).collect();
+    let open: Vec<_> =
+        status.turns.iter().map(|turn| turns::turn(turn, &status.turns, now)).collect();
     body["turns"] = open.into();
     body["control"] = people::control(&status.control);
     body["audience"] = people::counted(status.audience.as_ref());

@@ -6,8 +6,9 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use cluster::clock::Clock;
 use cluster::host::Host;
 use futures::future::join_all;
 use tokio::time::{Instant, timeout};
@@ -19,12 +20,14 @@ use crate::store::Store;
 
 /// What a node needs to know about it.
 pub struct Erasure {
-    /// How long what was deleted may lie on the disk. It is begun after half of that.
-    pub within: Duration,
+    /// How long what was deleted may lie on the disk, in milliseconds. It is begun after half of that.
+    pub within_ms: u64,
     /// Holds when it is due, in milliseconds since the Unix epoch; there while something is to be erased.
     pub file: PathBuf,
     /// The directory of the store.
     pub store: PathBuf,
+    /// This node's time.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// Erases again and again, when something was deleted. Never returns.
@@ -46,7 +49,10 @@ pub(super) async fn run(erasure: Erasure, store: Store, host: Arc<Host>) {
                 }
                 Err(why) => {
                     tracing::warn!(%why, "what was deleted is on the disk still; tried again");
-                    due = Some(Instant::now() + ERASE_RETRY.min(erasure.within / 2));
+                    due = Some(
+                        Instant::now()
+                            + ERASE_RETRY.min(Duration::from_millis(erasure.within_ms / 2)),
+                    );
                 }
             }
         }
@@ -57,20 +63,18 @@ pub(super) async fn run(erasure: Erasure, store: Store, host: Arc<Host>) {
 impl Erasure {
     /// How long it may wait: as the file says, or half of the time from now on, which the file then says.
     fn left(&self) -> Duration {
-        let (most, now) = (self.within / 2, SystemTime::now());
-        let filed = std::fs::read_to_string(&self.file).ok().and_then(|text| text.parse().ok());
-        let left = filed.map(|due| {
-            let due = SystemTime::UNIX_EPOCH + Duration::from_millis(due);
-            due.duration_since(now).unwrap_or_default()
-        });
-        if let Some(left) = left.filter(|left| *left <= most) {
-            return left;
+        let (most_ms, now_ms) = (self.within_ms / 2, self.clock.now_ms());
+        let filed = std::fs::read_to_string(&self.file).ok();
+        let left_ms = filed.and_then(|text| text.parse::<u64>().ok());
+        let left_ms = left_ms.map(|due_ms| due_ms.saturating_sub(now_ms));
+        if let Some(left_ms) = left_ms.filter(|left_ms| *left_ms <= most_ms) {
+            return Duration::from_millis(left_ms);
         }
-        let due = (now + most).duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        if let Err(error) = std::fs::write(&self.file, due.as_millis().to_string()) {
+        let due_ms = now_ms.saturating_add(most_ms);
+        if let Err(error) = std::fs::write(&self.file, due_ms.to_string()) {
             tracing::warn!(%error, "a restart will put off when what was deleted is erased");
         }
-        most
+        Duration::from_millis(most_ms)
     }
 
     fn forget(&self) {
@@ -110,4 +114,40 @@ async fn cut(host: &Host) -> io::Result<()> {
         space::pause().await;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct At(u64);
+
+    impl Clock for At {
+        fn now_ms(&self) -> u64 {
+            self.0
+        }
+
+        fn elapsed_ms(&self) -> u64 {
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_restart_puts_nothing_off_and_a_clock_that_jumped_only_by_half_of_the_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let left_at = |now_ms| {
+            let (file, store) = (dir.path().join("erase-at"), dir.path().into());
+            let erasure = Erasure { within_ms: 1_000, file, store, clock: Arc::new(At(now_ms)) };
+            (erasure.left().as_millis(), erasure)
+        };
+        assert_eq!(left_at(5_000).0, 500);
+        assert_eq!(left_at(5_200).0, 300, "the file says so");
+        assert_eq!(left_at(9_000).0, 0, "it was due meanwhile");
+        assert_eq!(left_at(1_000).0, 500, "the clock was ahead");
+        std::fs::write(dir.path().join("erase-at"), "soon").unwrap();
+        let (left, erasure) = left_at(2_000);
+        assert_eq!(left, 500);
+        erasure.forget();
+        assert_eq!(left_at(8_000).0, 500);
+    }
 }

@@ -377,6 +377,7 @@ impl Inner {
                 .all(|((serial, known), place)| *serial == place && known.received.is_some());
             let mut held: BTreeMap<String, TurnEpoch> = BTreeMap::new();
             let mut over: BTreeSet<String> = BTreeSet::new();
+            let mut below: BTreeMap<String, Vec<String>> = BTreeMap::new();
             for (serial, known) in &book.events {
                 let Some(fact) =
                     known.received.as_ref().and_then(|received| received.fact.as_deref())
@@ -386,6 +387,11 @@ impl Inner {
                 let Some(turn) = fact.turn().map(ToString::to_string) else { continue };
                 let at = format!("{life:?} #{serial} turn {turn}");
                 match fact {
+                    Fact::Input { parent: Some(parent), .. } => {
+                        let parent = parent.to_string();
+                        assert!(!over.contains(&parent), "{at}: {parent} began it after its end");
+                        below.entry(parent).or_default().push(turn);
+                    }
                     Fact::Started { epoch, .. } => {
                         let last = epochs.insert(turn.clone(), *epoch);
                         assert!(last < Some(*epoch), "{at}: epoch {epoch} after {last:?}");
@@ -405,6 +411,12 @@ impl Inner {
                         assert!(is_own, "{at}: {} speaks in another life or turn", known.payload);
                     }
                     Fact::Ended { .. } => {
+                        let begun = below.get(&turn).into_iter().flatten();
+                        let open: Vec<_> = begun.filter(|begun| !over.contains(*begun)).collect();
+                        assert!(
+                            !whole || open.is_empty(),
+                            "{at}: it ends before {open:?}, which it began"
+                        );
                         assert!(over.insert(turn), "{at}: it ends twice");
                     }
                     _ => {}

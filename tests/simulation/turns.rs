@@ -5,7 +5,8 @@ use std::time::Duration;
 use outlive::ids::{AgentName, SessionId, TurnEpoch, TurnId, WorkerName};
 use outlive::runtime::claim::{Assignment, Claimer};
 use outlive::session::{
-    Applied, Cancel, Command, Input, NewEvent, Scope, Then, TurnOutput, TurnReport, WhenBusy,
+    Applied, Cancel, Command, Input, NewEvent, Scope, SubTurn, Then, TurnOutput, TurnReport,
+    WhenBusy,
 };
 use rand::Rng;
 use tokio::time::Instant;
@@ -102,6 +103,10 @@ impl Client {
     async fn speak(&mut self, taken: &Assignment, epoch: TurnEpoch) {
         let Assignment { session: id, incarnation: life, turn } = taken;
         let reports = self.rng.random_range(1..5);
+        // Whoever has the turn next begins the same again, and whatever it began before.
+        let is_first = turn.parent.is_none() && turn.subturns.is_empty();
+        let parts = if is_first && self.rng.random_bool(0.3) { 2 } else { turn.subturns.len() };
+        let waits = is_first && self.rng.random_bool(0.7);
         for seq in 0..=reports {
             let late = self.rng.random_bool(0.1);
             if late {
@@ -116,8 +121,14 @@ impl Client {
             });
             let (names, events): (Vec<_>, Vec<NewEvent>) =
                 named.collect::<Vec<_>>().into_iter().unzip();
-            let then = if seq == reports { Then::Complete } else { Then::GoOn };
-            let output = TurnOutput { seq, events, then, ..TurnOutput::default() };
+            let begin = if seq == 0 { self.parts(id, &turn.turn, parts) } else { Vec::new() };
+            let then = match seq {
+                0 if 0 < parts && waits => Then::WaitAll,
+                seq if seq == reports => Then::Complete,
+                _ => Then::GoOn,
+            };
+            let is_given_up = then == Then::WaitAll;
+            let output = TurnOutput { seq, events, then, begin, ..TurnOutput::default() };
             let received = (seq == reports).then_some(turn.last_input);
             let report = TurnReport {
                 output: Some(output),
@@ -127,8 +138,28 @@ impl Client {
             if !self.emit(taken, &report, &names).await {
                 return;
             }
+            if is_given_up {
+                self.judge.count("joins");
+                return;
+            }
         }
         self.judge.count("turns");
+    }
+
+    /// The first sub-turns of a turn: the same whoever begins them.
+    fn parts(&mut self, id: &SessionId, turn: &TurnId, count: usize) -> Vec<SubTurn> {
+        let part = |part| {
+            let name = format!("{turn}-{part}");
+            let (_, content) = self.event(format!("i.{name}/{}", id.name()));
+            SubTurn {
+                turn: TurnId::parse(&name).expect("a name"),
+                agent: agent(),
+                content,
+                attempts: None,
+                progress_timeout_ms: None,
+            }
+        };
+        (0..count).map(part).collect()
     }
 
     /// Says something, and repeats it while it does not know; says whether the turn is still its own.

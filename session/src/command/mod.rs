@@ -19,8 +19,8 @@ pub use people::{
     Shelve,
 };
 pub use turn::{
-    Ask, Cancel, Claim, Follows, Found, Input, Lose, NodeStart, Phase, Scope, Then, ToolMark,
-    ToolResult, ToolStep, TurnOutput, TurnReport, WhenBusy, Withdraw,
+    Ask, Cancel, Claim, Follows, Found, Input, Lose, NodeStart, Phase, Scope, SubTurn, Then,
+    ToolMark, ToolResult, ToolStep, TurnOutput, TurnReport, WhenBusy, Withdraw,
 };
 
 /// One request to one session. New kinds go to the end.
@@ -152,6 +152,7 @@ impl Command {
             },
             Command::Create(create) if create.events.is_empty() => Class::Small,
             Command::Create(_) => Class::Data,
+            Command::Report(report) if 0 < report.begins() => Class::Data,
             Command::Report(report) if large(report.content_bytes()) => Class::Data,
             Command::Report(report) => match &report.output {
                 Some(output) if output.then == Then::GoOn => Class::Small,

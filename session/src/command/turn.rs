@@ -133,7 +133,12 @@ pub struct TurnReport {
 }
 
 impl TurnReport {
-    /// Bytes of what it brings: events, questions, marks of tools, and checkpoint.
+    /// Sub-turns that begin with it, if they are new.
+    pub fn begins(&self) -> usize {
+        self.output.as_ref().map_or(0, |output| output.begin.len())
+    }
+
+    /// Bytes of what it brings: events, questions, marks of tools, sub-turns, and checkpoint.
     pub fn content_bytes(&self) -> usize {
         let output = self.output.as_ref().map_or(0, |output| {
             let events = output.events.iter().map(|event| event.payload.len());
@@ -141,6 +146,7 @@ impl TurnReport {
             events
                 .chain(asks)
                 .chain(output.tools.iter().map(|mark| mark.output().payload.len()))
+                .chain(output.begin.iter().map(|begin| begin.content.payload.len()))
                 .sum()
         });
         output + self.checkpoint.as_ref().map_or(0, Bytes::len)
@@ -173,6 +179,23 @@ pub struct TurnOutput {
     pub withdraw: Vec<Withdraw>,
     /// Calls of tools that the worker begins to make, or has made; up to [`crate::limits::TOOL_CALLS`].
     pub tools: Vec<ToolMark>,
+    /// Turns that begin with it, each once whoever repeats it; up to [`crate::limits::SUB_TURNS`].
+    pub begin: Vec<SubTurn>,
+}
+
+/// A turn that a turn begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubTurn {
+    /// Given by the worker; the name of the turn, and of its input.
+    pub turn: TurnId,
+    /// Whom it is for.
+    pub agent: AgentName,
+    /// What is to be done.
+    pub content: NewEvent,
+    /// As [`Input::attempts`].
+    pub attempts: Option<u32>,
+    /// As [`Input::progress_timeout_ms`].
+    pub progress_timeout_ms: Option<u64>,
 }
 
 /// A call of a tool, as its worker makes it.
@@ -280,6 +303,10 @@ pub enum Then {
         /// Why the answer ended, for programs; up to [`crate::limits::REASON_BYTES`].
         reason: String,
     },
+    /// The lease is given up until all sub-turns are over.
+    WaitAll,
+    /// The lease is given up until one more of the sub-turns is over.
+    WaitAny,
 }
 
 /// Turns that are to end, or a step.

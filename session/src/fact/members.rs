@@ -29,11 +29,14 @@ impl Fact {
     fn of_input(&self, tell: &mut dyn FnMut(&'static str, Member<'_>)) -> bool {
         use Member::{Flag, Number, Text};
         match self {
-            Fact::Input { input, turn: _, sender, held, place } => {
+            Fact::Input { input, turn: _, sender, held, place, parent } => {
                 tell("input", Text(input.as_str()));
                 tell_sender(tell, sender.as_ref());
                 if *held {
                     tell("held", Flag(true));
+                }
+                if let Some(parent) = parent {
+                    tell("parent_turn", Text(parent.as_str()));
                 }
                 tell_place(tell, place, true);
             }

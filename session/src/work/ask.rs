@@ -249,7 +249,7 @@ impl Live {
         let Some(at) = self.work.find(&turn) else { return };
         let turn = &mut self.work.turns[at];
         match &mut turn.stage {
-            Stage::Asking => turn.offer(now),
+            Stage::Asking | Stage::Joining { .. } => turn.offer(now),
             Stage::Active(lease) => lease.progress_at = now,
             Stage::Waiting { .. } | Stage::Paused { .. } => {}
         }

@@ -1,5 +1,8 @@
 //! The end of turns, by whoever requests it: once for each (S9), and nothing of it follows (S5).
 
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
 use crate::command::{Cancel, Role, Scope};
 use crate::control::{Control, Held, Mode};
 use crate::cut::{Inherited, OpenTurn};
@@ -111,7 +114,7 @@ impl Live {
         }
     }
 
-    /// Ends the chosen turns; returns how many there were.
+    /// Ends the chosen turns, after those that they have begun; returns how many there were.
     pub(super) fn end_all(
         &mut self,
         now: Millis,
@@ -119,11 +122,36 @@ impl Live {
         chosen: impl Fn(&Turn) -> bool,
         out: &mut Vec<Event>,
     ) -> usize {
-        let over: Vec<_> = self.work.turns.iter().filter(|open| chosen(open)).cloned().collect();
+        let open = self.work.turns.iter();
+        let chosen = open.filter(|open| chosen(open)).map(|open| open.id.clone()).collect();
+        let below = self.work.begun_by(&chosen);
+        let by = match end {
+            End::Cancelled { by, .. } => by.clone(),
+            _ => None,
+        };
+        let reason = "the turn that began it is over".into();
+        let below = self.end_these(now, &End::Cancelled { by, reason }, &below, out);
+        below + self.end_these(now, end, &chosen, out)
+    }
+
+    fn end_these(
+        &mut self,
+        now: Millis,
+        end: &End,
+        chosen: &BTreeSet<TurnId>,
+        out: &mut Vec<Event>,
+    ) -> usize {
+        let is_chosen = |open: &Turn| chosen.contains(&open.id);
+        let turns = self.work.turns.iter().enumerate().filter(|(_, open)| is_chosen(open));
+        let mut over: Vec<_> =
+            turns.map(|(at, open)| (self.work.ancestors(at).len(), open)).collect();
+        // A turn ends after those that it has begun.
+        over.sort_by_key(|(depth, _)| Reverse(*depth));
+        let over: Vec<_> = over.into_iter().map(|(_, open)| open.clone()).collect();
         for turn in &over {
             // Whoever waited for it waits for a worker now.
             let all = self.work.turns.iter().enumerate();
-            let mut left = all.filter(|(_, open)| open.agent == turn.agent && !chosen(open));
+            let mut left = all.filter(|(_, open)| open.agent == turn.agent && !is_chosen(open));
             let next = left.next().map(|(at, _)| at);
             // One that waited for no other's end waits as long as before.
             let next = next.filter(|at| !self.work.is_first(*at));
@@ -137,12 +165,13 @@ impl Live {
             }
             let unconsumed = self.settle_inputs(now, turn, end, out);
             self.withdraw(now, &turn.id, out);
-            let (id, end) = (turn.id.clone(), end.clone());
-            let ended = self.note(now, Fact::Ended { turn: id, end }, out);
+            let fact = Fact::Ended { turn: turn.id.clone(), end: end.clone() };
+            let ended = self.note(now, fact, out);
             if let Some(known) = self.work.inputs.iter_mut().find(|known| known.input == turn.id) {
                 known.ended = Some(ended);
             }
             self.work.turns.retain(|open| open.id != turn.id);
+            self.subturn_ended(now, turn, end);
             self.defer(now, turn, unconsumed, out);
         }
         if !over.is_empty() {
@@ -150,7 +179,10 @@ impl Live {
             self.retain(now);
         }
         match end {
-            End::Failed { reason } if !over.is_empty() => self.escalate(now, reason, out),
+            // What a sub-turn fails at is for its turn to judge.
+            End::Failed { reason } if over.iter().any(|turn| turn.parent.is_none()) => {
+                self.escalate(now, reason, out);
+            }
             _ => {}
         }
         over.len()

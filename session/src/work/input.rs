@@ -2,11 +2,11 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::command::{Input, Role, WhenBusy};
+use crate::command::{Follows, Input, Role, WhenBusy};
 use crate::control::{Held, Mode};
-use crate::event::Event;
+use crate::event::{Event, NewEvent};
 use crate::fact::{End, Fact};
-use crate::ids::{Millis, Serial, TurnId};
+use crate::ids::{AgentName, Millis, Serial, TurnId};
 use crate::limits;
 use crate::live::{Live, check_size};
 use crate::outcome::Applied;
@@ -64,7 +64,8 @@ impl Live {
         let (input, sender) = (request.input.clone(), request.sender.clone());
         let follows = self.followed_at(spot);
         let place = self.begin_message(self.log.tail.next(), spot);
-        let fact = Fact::Input { input, turn: turn.clone(), sender, held: false, place };
+        let fact =
+            Fact::Input { input, turn: turn.clone(), sender, held: false, place, parent: None };
         let serial = self.record_of(now, Some(request.agent.clone()), fact, &request.content, out);
         match into {
             Some(at) => {
@@ -73,7 +74,7 @@ impl Live {
             }
             None => self.begin_turn(now, request, when_busy, (serial, place.branch), follows),
         }
-        let (input, of, digest) = (request.input.clone(), turn.clone(), digest_of(request));
+        let (input, of, digest) = (request.input.clone(), turn.clone(), request.digest());
         let pending = into.is_some();
         let (emitted, ended) = (None, None);
         self.work.remember(Known { input, turn: of, serial, digest, emitted, pending, ended });
@@ -118,8 +119,8 @@ impl Live {
     fn wake(&mut self, now: Millis, at: usize, out: &mut Vec<Event>) {
         match self.work.turns[at].stage {
             Stage::Paused { .. } => _ = self.go_on(now, at, out),
-            // An input comes in place of an answer: the turn goes on, and its question stays open.
-            Stage::Asking => self.work.turns[at].offer(now),
+            // An input comes in place of an answer, or of sub-turns: the turn goes on, and those stay open.
+            Stage::Asking | Stage::Joining { .. } => self.work.turns[at].offer(now),
             Stage::Waiting { .. } | Stage::Active(_) => {}
         }
     }
@@ -165,10 +166,14 @@ impl Live {
     ) -> Result<Option<usize>, Refusal> {
         let busy = self.work.turns.iter().rposition(|open| open.agent == request.agent);
         match (busy, when_busy) {
-            // A turn gets the inputs of its own branch.
-            (Some(_), WhenBusy::Steer) => Ok(self.work.turns.iter().rposition(|open| {
-                open.agent == request.agent && Some(open.branch) == spot.branch()
-            })),
+            // A turn gets the inputs of its own branch; one that a turn began does where there is no other.
+            (Some(_), WhenBusy::Steer) => {
+                let fits =
+                    |open: &Turn| open.agent == request.agent && Some(open.branch) == spot.branch();
+                let turns = self.work.turns.iter();
+                let first = turns.clone().rposition(|open| fits(open) && open.parent.is_none());
+                Ok(first.or_else(|| turns.clone().rposition(fits)))
+            }
             (Some(at), WhenBusy::Merge) => {
                 let turn = &self.work.turns[at];
                 let waits = turn.merges
@@ -231,7 +236,7 @@ impl Live {
         let (input, turn) = (request.input.clone(), request.input.clone());
         let (agent, sender) = (request.agent.clone(), request.sender.clone());
         let place = self.begin_message(self.log.tail.next(), spot);
-        let fact = Fact::Input { input, turn, sender, held: true, place };
+        let fact = Fact::Input { input, turn, sender, held: true, place, parent: None };
         let serial = self.record_of(now, Some(agent.clone()), fact, &request.content, out);
         let first = self.work.control.held.take().map_or(serial, |held| held.first);
         let input = request.input.clone();
@@ -242,7 +247,7 @@ impl Live {
 
     fn know_without_turn(&mut self, request: &Input, serial: Serial) -> Applied {
         let (input, turn, digest) =
-            (request.input.clone(), request.input.clone(), digest_of(request));
+            (request.input.clone(), request.input.clone(), request.digest());
         self.work.remember(Known {
             input,
             turn,
@@ -264,6 +269,15 @@ impl Live {
         Ok(())
     }
 
+    /// Whether so many more turns may be open.
+    pub(super) fn check_turns_more(&self, more: usize) -> Result<(), Refusal> {
+        let held = usize::from(self.work.control.held.is_some());
+        if 0 < more && limits::TURNS < self.work.turns.len() + held + more {
+            return Err(Refusal::TooManyTurns { limit: limits::TURNS });
+        }
+        Ok(())
+    }
+
     fn check_mailbox(&self) -> Result<(), Refusal> {
         let pending = self.work.inputs.iter().filter(|known| known.pending).count();
         if limits::MAILBOX <= pending {
@@ -273,10 +287,16 @@ impl Live {
     }
 }
 
+impl Input {
+    fn digest(&self) -> u64 {
+        digest_of(&self.agent, &self.content, self.follows.as_ref())
+    }
+}
+
 impl Known {
     /// What the same input is answered, when it comes again.
     fn answer(&self, request: &Input) -> Result<Applied, Refusal> {
-        if self.digest != digest_of(request) {
+        if self.digest != request.digest() {
             return Err(Refusal::InputDiffers);
         }
         Ok(Applied::Input { turn: self.turn.clone(), serial: self.serial, duplicate: true })
@@ -284,9 +304,9 @@ impl Known {
 }
 
 /// What makes an input another one, under the same name.
-fn digest_of(request: &Input) -> u64 {
-    let content = || xxh3_64_with_seed(request.agent.as_str().as_bytes(), digest(&request.content));
-    match &request.follows {
+pub(super) fn digest_of(agent: &AgentName, content: &NewEvent, follows: Option<&Follows>) -> u64 {
+    let content = || xxh3_64_with_seed(agent.as_str().as_bytes(), digest(content));
+    match follows {
         None => content(),
         Some(follows) => {
             // What is to be answered again may be gone when the request is repeated.

@@ -25,6 +25,8 @@ impl Work {
         }
         match (policy.unwatched, &turn.stage) {
             (Unwatched::Continue, _) | (_, Stage::Asking) => false,
+            // Who waits for others is minded by what becomes of those.
+            (Unwatched::Pause { .. }, Stage::Joining { .. }) => false,
             (Unwatched::Cancel { .. }, _) => true,
             (Unwatched::Pause { .. }, Stage::Paused { .. }) => false,
             (Unwatched::Pause { .. }, Stage::Waiting { .. }) => true,

@@ -35,6 +35,7 @@ impl Live {
         self.work.epoch = epoch;
         let turn = &mut self.work.turns[at];
         turn.attempts = turn.attempts.saturating_add(1);
+        turn.tell_subturns();
         turn.delivered = turn.last_input;
         let progress_timeout_ms = turn.progress_timeout_ms.unwrap_or(request.progress_timeout_ms);
         turn.stage = Stage::Active(TurnLease {
@@ -101,7 +102,8 @@ impl Live {
         lease.progress_timeout_ms =
             request.progress_timeout_ms.unwrap_or(lease.progress_timeout_ms);
         let mut recovered = false;
-        if has_output || does.is_some() || request.progress_timeout_ms.is_some() {
+        let progressed = has_output || does.is_some() || request.progress_timeout_ms.is_some();
+        if progressed {
             lease.progress_at = now;
             recovered = std::mem::take(&mut lease.stalled);
         }
@@ -117,6 +119,9 @@ impl Live {
         }
         if let Some(phase) = does {
             self.note(now, Fact::Phase { turn: id, epoch, phase }, out);
+        }
+        if progressed {
+            self.gets_on_above(now, at, out);
         }
         self.receive(now, at, request, out);
         let (before, last_input) = (self.log.tail, self.work.turns[at].last_input);
@@ -167,6 +172,7 @@ impl Live {
         self.check_tools(at, &emitted.tools)?;
         self.check_withdraws(&turn.id, &emitted.withdraw)?;
         self.check_asks(&turn.id, &emitted.ask, &emitted.withdraw)?;
+        self.check_begins(at, &emitted.begin)?;
         Ok(Some(emitted))
     }
 
@@ -261,6 +267,7 @@ impl Live {
         self.start_tools(now, at, epoch, &emitted.tools, out);
         self.take_back(now, &emitted.withdraw, out);
         self.ask(now, &id, epoch, &emitted.ask, out);
+        self.begin_subturns(now, at, &emitted.begin, out);
         self.continue_with(now, at, &emitted.then, out);
     }
 
@@ -326,6 +333,8 @@ impl Live {
                 self.note(now, Fact::Waiting { turn: id }, out);
                 return;
             }
+            Then::WaitAll => return self.join(now, at, true, out),
+            Then::WaitAny => return self.join(now, at, false, out),
             Then::Pause => match turn.pausing.take() {
                 Some(reason) => {
                     turn.vacate(Stage::Paused { reason });
@@ -408,6 +417,7 @@ impl TurnOutput {
             && self.ask.is_empty()
             && self.withdraw.is_empty()
             && self.tools.is_empty()
+            && self.begin.is_empty()
             && self.step.is_none()
             && self.then == Then::GoOn
     }

@@ -13,6 +13,7 @@ mod judge;
 mod lease;
 mod message;
 mod pause;
+mod subturn;
 mod tool;
 
 use std::collections::VecDeque;
@@ -23,6 +24,7 @@ use bytes::Bytes;
 
 pub(super) use ask::Interaction;
 pub(super) use message::OpenMessage;
+pub(super) use subturn::Begun;
 pub(super) use tool::ToolOutcome;
 
 use super::branch::Branches;

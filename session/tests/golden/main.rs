@@ -19,7 +19,7 @@ use session::{
     CommandKey, Config, ContentType, ControlRequest, ControlVerb, Create, Event, FileRequest,
     Follows, Fork, ForkRequest, Format, Found, Import, ImportEvents, ImportStep, Input, Lose, Mode,
     NewEvent, NodeStart, Origin, Pause, Phase, Piece, Policy, ReleaseCall, Resume, Retention, Role,
-    Scope, Sender, Session, Then, ToolMark, ToolResult, ToolStep, TurnOutput, TurnReport,
+    Scope, Sender, Session, SubTurn, Then, ToolMark, ToolResult, ToolStep, TurnOutput, TurnReport,
     Unwatched, WhenBusy, Withdraw,
 };
 

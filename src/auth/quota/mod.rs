@@ -154,7 +154,11 @@ impl Cost {
         match command.class() {
             Class::Control => Cost { controls: 1, ..Cost::default() },
             Class::Small | Class::Data => {
-                let inputs = u64::from(matches!(command, Command::Input(_)));
+                let inputs = match command {
+                    Command::Input(_) => 1,
+                    Command::Report(report) => report.begins() as u64,
+                    _ => 0,
+                };
                 Cost { appends: 1, bytes, inputs, controls: 0 }
             }
         }

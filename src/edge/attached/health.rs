@@ -22,15 +22,29 @@ pub(in crate::edge) fn all(status: &Status, now: Millis) -> Value {
     let turn = |turn: &TurnStatus| {
         let mut body = json!({ "turn": turn.turn.as_str(), "agent": turn.agent.as_str() });
         if let Value::Object(body) = &mut body {
-            body.extend(members(turn, now));
+            body.extend(members(turn, &status.turns, now));
         }
         body
     };
     status.turns.iter().map(turn).collect()
 }
 
-/// The health of one turn's agent: `health`, since when, when it last got on, and what comes next when.
-pub(in crate::edge) fn members(turn: &TurnStatus, now: Millis) -> Map<String, Value> {
+/// The health of the agent of one of these open turns: `health`, since when, when it last got on, and what comes next
+/// when. That of a turn which waits for sub-turns is the worst of theirs, and `subturn` names that one.
+pub(in crate::edge) fn members(
+    turn: &TurnStatus,
+    open: &[TurnStatus],
+    now: Millis,
+) -> Map<String, Value> {
+    let counts = Health::counts(turn, open, now);
+    let mut body = own(counts, now);
+    if counts.turn != turn.turn {
+        body.insert("subturn".into(), counts.turn.as_str().into());
+    }
+    body
+}
+
+fn own(turn: &TurnStatus, now: Millis) -> Map<String, Value> {
     let health = Health::of(turn, now);
     let lease = turn.lease.as_ref();
     let progress_deadline = lease.map(|lease| lease.progress_at.after(lease.progress_timeout_ms));

@@ -37,7 +37,8 @@ pub(super) async fn of(
     // Who is there comes again when it is known; the conversation is what counts.
     let presence = presence.ok().and_then(Result::ok).map(|company| people::company(&company));
     let now = edge.runtime.sessions.time_of(id);
-    let open: Vec<Json> = status.turns.iter().map(|turn| turns::turn(turn, now).into()).collect();
+    let open: Vec<Json> =
+        status.turns.iter().map(|turn| turns::turn(turn, &status.turns, now).into()).collect();
     let body = Json::object([
         ("turns", open.into()),
         ("interactions", waiting.interactions),

@@ -47,6 +47,6 @@ impl Pulse {
         let mut status = status.await.ok()?.ok()??;
         self.edge.runtime.workers.mark_unserved(&self.id, &mut status.turns).await;
         let turn = status.turns.iter().find(|turn| turn.turn == self.turn)?;
-        Some(health::members(turn, sessions.time_of(&self.id)).into())
+        Some(health::members(turn, &status.turns, sessions.time_of(&self.id)).into())
     }
 }

@@ -47,6 +47,7 @@ fn input(serial: u64, text: &str) -> Vec<Event> {
         sender: None,
         held: false,
         place: TreePlace::default(),
+        parent: None,
     };
     all[0].fact = Some(Box::new(fact));
     all

@@ -28,6 +28,7 @@ pub(in crate::edge) fn user(serial: u64, format: &str, payload: &str) -> Vec<Eve
         sender: None,
         held: false,
         place: TreePlace::default(),
+        parent: None,
     };
     vec![event(serial, format, payload, fact)]
 }
@@ -451,6 +452,7 @@ fn a_turn_waits_on_until_all_of_its_questions_are_answered() {
         sender: None,
         held: false,
         place: TreePlace::default(),
+        parent: None,
     };
     entry.push(event(6, "text", "no", fact));
     assert_eq!(of(entry.clone()), (false, Some((3, 1))));

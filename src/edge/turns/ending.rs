@@ -58,16 +58,15 @@ async fn shown(
         let status = edge.sessions().status(id, Freshness::Linearizable, deadline).await?;
         let status = exists(status)?;
         let before = before.in_log(&status)?;
-        let open = status.turns.iter().find(|open| open.turn == *turn);
-        let open = open.filter(|_| before.is_none());
-        if let Some(open) = open {
+        let at = status.turns.iter().position(|open| open.turn == *turn);
+        if let Some(at) = at.filter(|_| before.is_none()) {
             if waits && Instant::now() < until {
                 waits = wait(edge, id, Some(turn), &status, until).await?;
                 continue;
             }
-            let mut open = [open.clone()];
+            let mut open = status.turns.clone();
             edge.runtime.workers.mark_unserved(id, &mut open).await;
-            let open = super::turn(&open[0], edge.runtime.sessions.time_of(id));
+            let open = super::turn(&open[at], &open, edge.runtime.sessions.time_of(id));
             return Ok(Json::joined(&open, &head(&status)));
         }
         let mut log = Log::new(edge, id, status.incarnation, deadline);
@@ -326,10 +325,11 @@ pub(in crate::edge) async fn list(
     let before = place.in_log(&status)?;
     if before.is_none() {
         let has = |turn: &&TurnStatus| wanted.has(turn.state.name()) && of(Some(&turn.agent));
-        let mut open: Vec<TurnStatus> = status.turns.iter().rev().filter(has).cloned().collect();
+        let mut open = status.turns.clone();
         edge.runtime.workers.mark_unserved(&id, &mut open).await;
         let now = edge.runtime.sessions.time_of(&id);
-        turns.extend(open.iter().map(|turn| Json::from(super::turn(turn, now))));
+        let wanted = open.iter().rev().filter(has);
+        turns.extend(wanted.map(|turn| Json::from(super::turn(turn, &open, now))));
     }
     let mut older = None;
     if wanted.has_ended() {

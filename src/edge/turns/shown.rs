@@ -9,7 +9,7 @@ use super::super::attached::health;
 use super::super::wire;
 use crate::ids::{Cursor, Millis, Serial};
 use crate::runtime::claim::Assignment;
-use crate::session::{Event, PauseReason, ToolStatus, TurnStatus, tool_key};
+use crate::session::{Event, PauseReason, SubTurnStatus, ToolStatus, TurnStatus, tool_key};
 
 pub(in crate::edge) fn assignment(
     assignment: &Assignment,
@@ -38,6 +38,7 @@ pub(in crate::edge) fn assignment(
     if turn.branch != Serial::ZERO {
         head["branch"] = turn.branch.0.into();
     }
+    with_family(&mut head, turn);
     let mut text = head.to_string().into_bytes();
     text.pop();
     text.extend_from_slice(b",\"events\":[");
@@ -68,11 +69,28 @@ fn tools(turn: &TurnStatus) -> Value {
     turn.tools.iter().map(tool).collect()
 }
 
+/// Adds the turn that began this one, and those that it began.
+fn with_family(body: &mut Value, turn: &TurnStatus) {
+    if let Some(parent) = &turn.parent {
+        body["parent_turn"] = parent.as_str().into();
+    }
+    let below = |below: &SubTurnStatus| {
+        json!({
+            "turn": below.turn.as_str(),
+            "agent": below.agent.as_str(),
+            "state": below.state.name(),
+        })
+    };
+    if !turn.subturns.is_empty() {
+        body["subturns"] = turn.subturns.iter().map(below).collect();
+    }
+}
+
 /// JSON that is ready.
 pub(in crate::edge) type AsJson = Box<RawValue>;
 
-/// An open turn and the health of its agent, at the time `now` of this node.
-pub(in crate::edge) fn turn(turn: &TurnStatus, now: Millis) -> Value {
+/// One of these open turns and the health of its agent, at the time `now` of this node.
+pub(in crate::edge) fn turn(turn: &TurnStatus, open: &[TurnStatus], now: Millis) -> Value {
     let lease = turn.lease.as_ref();
     let mut body = json!({
         "turn": turn.turn.as_str(),
@@ -98,10 +116,14 @@ pub(in crate::edge) fn turn(turn: &TurnStatus, now: Millis) -> Value {
         body["tools"] = tools(turn);
     }
     if let Value::Object(body) = &mut body {
-        body.extend(health::members(turn, now));
+        body.extend(health::members(turn, open, now));
     }
     if turn.branch != Serial::ZERO {
         body["branch"] = turn.branch.0.into();
+    }
+    with_family(&mut body, turn);
+    if let Some(joins) = turn.joins {
+        body["waits_for"] = joins.name().into();
     }
     body
 }

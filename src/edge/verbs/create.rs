@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::super::error::{self, Problem};
+use super::policy;
 use super::turns::{self, json};
 use crate::ids::Serial;
 use crate::session::{Command, Config, Policy, Refusal, Retention};
@@ -16,7 +17,7 @@ struct CreateBody {
     retention: RetentionBody,
     ttl_ms: Option<u64>,
     labels: BTreeMap<String, String>,
-    policy: Option<turns::PolicyBody>,
+    policy: Option<policy::PolicyBody>,
 }
 
 #[derive(Default, Deserialize)]
@@ -43,7 +44,7 @@ pub(super) fn create(body: &[u8]) -> Result<Command, Problem> {
         expires_at: None,
         content_type: None,
         labels: request.labels,
-        policy: request.policy.map_or(Ok(Policy::default()), turns::policy)?,
+        policy: request.policy.map_or(Ok(Policy::default()), policy::policy)?,
     };
     config.check().map_err(Refusal::BadConfig)?;
     Ok(config.into())
@@ -59,7 +60,7 @@ struct ForkBody {
     retention: Option<RetentionBody>,
     ttl_ms: Option<u64>,
     labels: Option<BTreeMap<String, String>>,
-    policy: Option<turns::PolicyBody>,
+    policy: Option<policy::PolicyBody>,
 }
 
 /// Where a fork begins.
@@ -84,7 +85,7 @@ pub(in crate::edge) fn fork(
         (None, Some(message)) => ForkAt::Message(Serial(message)),
         (Some(_), Some(_)) => return Err(turns::bad("a fork begins at a serial or at a message")),
     };
-    let policy = request.policy.map(turns::policy).transpose()?;
+    let policy = request.policy.map(policy::policy).transpose()?;
     let config = move |source: &Config| {
         let retention = request
             .retention

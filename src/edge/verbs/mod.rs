@@ -9,7 +9,9 @@ mod fuzz;
 pub(super) mod http;
 mod object;
 mod people;
+mod policy;
 mod render;
+mod subturns;
 mod tools;
 pub(super) mod turns;
 

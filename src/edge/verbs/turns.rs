@@ -9,6 +9,7 @@ use serde::de::IgnoredAny;
 use super::super::error::{self, Problem};
 use super::super::name::in_frame;
 pub(in crate::edge) use super::object::{json, object};
+use super::subturns::{self, BeginBody};
 use super::tools::{self, MarkBody};
 use super::{Item, interactions};
 use crate::ids::{
@@ -18,8 +19,8 @@ use crate::ids::{
 use crate::limits;
 use crate::runtime::claim::Claimer;
 use crate::session::{
-    Ask, Cancel, Follows, Format, Input, NewEvent, Phase, Policy, Role, Scope, Sender, Then,
-    TurnOutput, TurnReport, Unwatched, WhenBusy, Withdraw,
+    Ask, Cancel, Follows, Format, Input, NewEvent, Phase, Role, Scope, Sender, Then, TurnOutput,
+    TurnReport, WhenBusy, Withdraw,
 };
 
 #[derive(Deserialize)]
@@ -90,6 +91,8 @@ struct ReportBody<'b> {
     withdraw: Vec<WithdrawBody>,
     #[serde(borrow, default)]
     tools: Vec<MarkBody<'b>>,
+    #[serde(borrow, default)]
+    begin: Vec<BeginBody<'b>>,
     checkpoint: Option<String>,
 }
 
@@ -141,65 +144,8 @@ struct ClaimBody {
     progress_timeout_ms: Option<u64>,
 }
 
-/// How a session treats its turns, as JSON.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(in crate::edge) struct PolicyBody {
-    when_busy: Option<String>,
-    unwatched: Option<UnwatchedBody>,
-    attempts: Option<u32>,
-    escalate: bool,
-    wait_ms: Option<u64>,
-    merge_ms: Option<u64>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum UnwatchedBody {
-    Name(String),
-    After(AfterBody),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AfterBody {
-    pause_after_ms: Option<u64>,
-    cancel_after_ms: Option<u64>,
-}
-
-pub(in crate::edge) fn policy(request: PolicyBody) -> Result<Policy, Problem> {
-    let unwatched = match request.unwatched {
-        None => Unwatched::Continue,
-        Some(UnwatchedBody::Name(name)) if name == "continue" => Unwatched::Continue,
-        Some(UnwatchedBody::After(AfterBody {
-            pause_after_ms: Some(after_ms),
-            cancel_after_ms: None,
-        })) => Unwatched::Pause { after_ms },
-        Some(UnwatchedBody::After(AfterBody {
-            pause_after_ms: None,
-            cancel_after_ms: Some(after_ms),
-        })) => Unwatched::Cancel { after_ms },
-        Some(_) => {
-            let how =
-                "unwatched is \"continue\", {\"pause_after_ms\":n} or {\"cancel_after_ms\":n}";
-            return Err(bad(how));
-        }
-    };
-    Ok(Policy {
-        when_busy: when_busy(request.when_busy.as_deref())?.unwrap_or_default(),
-        unwatched,
-        attempts: request.attempts,
-        escalate: request.escalate,
-        wait_ms: request.wait_ms,
-        merge_ms: request.merge_ms,
-    })
-}
-
 pub(in crate::edge) fn input(body: &[u8]) -> Result<Input, Problem> {
     let request: InputBody<'_> = json(body)?;
-    if !request.attempts.is_none_or(|attempts| (1..=limits::ATTEMPTS_MAX).contains(&attempts)) {
-        return Err(bad(&format!("attempts must be 1 to {}", limits::ATTEMPTS_MAX)));
-    }
     let (follows, content) = match (request.parent, request.regenerate, request.content) {
         (None, None, Some(content)) => (None, content.event()?),
         (Some(parent), None, Some(content)) => (Some(follows(parent, false)), content.event()?),
@@ -219,10 +165,17 @@ pub(in crate::edge) fn input(body: &[u8]) -> Result<Input, Problem> {
         sender: sender(request.participant.as_deref(), request.device.as_deref())?,
         when_busy: when_busy(request.when_busy.as_deref())?,
         role: role(request.role.as_deref())?,
-        attempts: request.attempts,
+        attempts: attempts(request.attempts)?,
         progress_timeout_ms: request.progress_timeout_ms.map(progress_timeout).transpose()?,
         follows,
     })
+}
+
+pub(super) fn attempts(given: Option<u32>) -> Result<Option<u32>, Problem> {
+    if !given.is_none_or(|attempts| (1..=limits::ATTEMPTS_MAX).contains(&attempts)) {
+        return Err(bad(&format!("attempts must be 1 to {}", limits::ATTEMPTS_MAX)));
+    }
+    Ok(given)
 }
 
 /// Stands for the agent where none is named, until it is known who answered before.
@@ -298,6 +251,10 @@ pub(in crate::edge) fn frame(
     Ok((session, output(name("turn", &turn, TurnId::parse)?, epoch, request)?))
 }
 
+/// How a report says that its turn goes on.
+const THEN: &str =
+    "then is complete or fail (with a reason), release, wait, wait_all, wait_any or pause";
+
 fn output(turn: TurnId, epoch: TurnEpoch, request: ReportBody<'_>) -> Result<TurnReport, Problem> {
     let then = match (request.then.as_deref(), request.reason) {
         (None, None) => Then::GoOn,
@@ -305,14 +262,17 @@ fn output(turn: TurnId, epoch: TurnEpoch, request: ReportBody<'_>) -> Result<Tur
         (Some("complete"), Some(given)) => Then::CompleteFor { reason: reason(given)? },
         (Some("release"), None) => Then::Release,
         (Some("wait"), None) => Then::Wait,
+        (Some("wait_all"), None) => Then::WaitAll,
+        (Some("wait_any"), None) => Then::WaitAny,
         (Some("pause"), None) => Then::Pause,
         (Some("fail"), given) => Then::Fail { reason: reason(given.unwrap_or_default())? },
-        _ => return Err(bad("then is complete or fail (with a reason), release, wait or pause")),
+        _ => return Err(bad(THEN)),
     };
     let has_output = !request.events.is_empty()
         || !request.ask.is_empty()
         || !request.withdraw.is_empty()
         || !request.tools.is_empty()
+        || !request.begin.is_empty()
         || request.step.is_some()
         || then != Then::GoOn;
     if (request.rewind || request.mark || request.internal) && request.seq.is_none() {
@@ -333,8 +293,20 @@ fn output(turn: TurnId, epoch: TurnEpoch, request: ReportBody<'_>) -> Result<Tur
     let tools = tools::marks(request.tools)?;
     let withdraw = request.withdraw.into_iter().map(withdraw).collect::<Result<_, _>>()?;
     let (rewind, mark, internal) = (request.rewind, request.mark, request.internal);
-    let output =
-        |seq| TurnOutput { seq, step, rewind, mark, events, internal, ask, then, withdraw, tools };
+    let begin = subturns::begins(request.begin)?;
+    let output = |seq| TurnOutput {
+        seq,
+        step,
+        rewind,
+        mark,
+        events,
+        internal,
+        ask,
+        then,
+        withdraw,
+        tools,
+        begin,
+    };
     let output = request.seq.map(output);
     let checkpoint = request.checkpoint.map(|text| STANDARD.decode(text)).transpose();
     let checkpoint = checkpoint.map_err(|why| bad(&format!("checkpoint is base64: {why}")))?;
@@ -446,7 +418,7 @@ pub(in crate::edge) fn role(given: Option<&str>) -> Result<Role, Problem> {
     Role::parse(given).ok_or_else(|| bad("role is observer, participant, controller or supervisor"))
 }
 
-fn when_busy(given: Option<&str>) -> Result<Option<WhenBusy>, Problem> {
+pub(super) fn when_busy(given: Option<&str>) -> Result<Option<WhenBusy>, Problem> {
     let Some(given) = given else { return Ok(None) };
     let busy = WhenBusy::parse(given);
     busy.map(Some).ok_or_else(|| {

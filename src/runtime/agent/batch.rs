@@ -114,8 +114,12 @@ fn size(report: &TurnReport) -> (usize, usize) {
 /// Whether one command can hold the second after the first: what it does besides output comes first in a
 /// command, or last.
 fn goes_on(before: &TurnReport, next: &TurnReport) -> bool {
-    let stands =
-        |output: &TurnOutput| output.rewind || !output.ask.is_empty() || !output.tools.is_empty();
+    let stands = |output: &TurnOutput| {
+        output.rewind
+            || !output.ask.is_empty()
+            || !output.tools.is_empty()
+            || !output.begin.is_empty()
+    };
     let phase = next.phase.is_none() || next.phase == before.phase;
     let Some(output) = &next.output else { return !ends(before) && phase };
     let before_goes = before.output.as_ref().is_none_or(|before| {
@@ -125,7 +129,8 @@ fn goes_on(before: &TurnReport, next: &TurnReport) -> bool {
         || output.rewind
         || output.mark
         || !output.withdraw.is_empty()
-        || !output.tools.is_empty();
+        || !output.tools.is_empty()
+        || !output.begin.is_empty();
     before_goes && phase && !begins
 }
 

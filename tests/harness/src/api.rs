@@ -33,10 +33,16 @@ pub async fn create(url: &str, session: &str) {
 
 /// The next turn of the agent, for a worker by HTTP.
 pub async fn claim(url: &str) -> Value {
+    claim_of(url, "poet").await
+}
+
+/// The same of another agent.
+pub async fn claim_of(url: &str, agent: &str) -> Value {
+    let path = format!("/v1/agents/{agent}/claim");
     let mut taken = Value::Null;
     eventually("a turn is to be had", async || {
         let body = json!({ "worker": "w", "wait_ms": 10_000, "lease_ms": 60_000 });
-        let (status, answer) = post(url, "/v1/agents/poet/claim", body).await;
+        let (status, answer) = post(url, &path, body).await;
         taken = answer;
         status == 200
     })

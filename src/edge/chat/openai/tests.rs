@@ -40,6 +40,7 @@ fn input() -> Vec<Event> {
         sender: None,
         held: false,
         place: TreePlace::default(),
+        parent: None,
     };
     events[0].fact = Some(Box::new(fact));
     events
