@@ -300,8 +300,8 @@ impl Store {
         Ok(())
     }
 
-    /// Counts what was deleted since the store was opened: blocks, pieces of files, and logs, whole or in part. The disk
-    /// has it still, until the store is compacted.
+    /// Counts what was deleted since the store was opened: blocks, pieces of files, and logs, whole or in part. The
+    /// disk has it still, until the store is compacted.
     pub fn freed(&self) -> u64 {
         self.freed.load(Ordering::Relaxed)
     }
@@ -321,8 +321,8 @@ impl Store {
         self.engine.compact(free_bytes)
     }
 
-    /// Takes everything off the disk that was removed or overwritten before the call, if that can be done within so many
-    /// free bytes; returns whether it was. What is read meanwhile may be left. May take long.
+    /// Takes everything off the disk that was removed or overwritten before the call, if that can be done within so
+    /// many free bytes; returns whether it was. What is read meanwhile may be left. May take long.
     ///
     /// # Errors
     /// Nothing is lost; what was erased is unknown.

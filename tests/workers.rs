@@ -369,3 +369,32 @@ async fn the_example_in_python_gives_its_turn_away_when_it_is_asked_to_end() {
     let lost = events.iter().find(|event| event["type"] == "agent.lost").expect("it gave it up");
     assert_eq!(lost["cause"], "released");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_of_agents_that_work_for_one_goes_on_where_it_was_killed() {
+    let node = start_single().await;
+    create(&node, "s").await;
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/examples/team.py");
+    let Some(mut first) = run("python3", &[script, &node.url]) else { return };
+    input(&node, "editor", "t", "one\ntwo\nthree\nfour").await;
+    let ended = |all: &[Value]| all.iter().any(|event| event["type"] == "turn.completed");
+    story(&node, "s", ended).await;
+    first.kill().await.expect("it runs");
+    let is_whole = |all: &[Value]| {
+        let end = all.last().expect("an event");
+        end["type"] == "turn.completed" && end["turn"] == "t"
+    };
+    assert!(!is_whole(&story(&node, "s", |_| true).await), "it was killed in the middle");
+    let Some(_second) = run("python3", &[script, &node.url]) else { return };
+    let events = story(&node, "s", is_whole).await;
+    assert_eq!(text_of_turn(&events, "t"), "ONE\nTWO\nTHREE\nFOUR");
+    for part in 0..4 {
+        let name = format!("t-{part}");
+        let of = events.iter().filter(|event| event["turn"] == name.as_str());
+        let begun = of.clone().filter(|event| event["type"] == "input.accepted").count();
+        assert_eq!(
+            (begun, of.last().expect("its end")["type"].as_str()),
+            (1, Some("turn.completed"))
+        );
+    }
+}

@@ -16,6 +16,12 @@ use crate::runtime::{Rendered, Shown};
 /// the opening: some readers take a block without data for a message.
 pub(super) const HEARTBEAT: Bytes = Bytes::from_static(b": heartbeat\n");
 
+/// The data of frames of data alone, each of one line, as [`super::chat`] writes them; comments are left out.
+pub(super) fn datas(frames: &[u8]) -> impl Iterator<Item = &str> {
+    let lines = frames.split(|byte| *byte == b'\n');
+    lines.filter_map(|line| str::from_utf8(line).ok()?.strip_prefix("data: "))
+}
+
 /// Comment that makes clients and proxies with a buffer of up to 2 KiB pass on the first bytes.
 const PADDING: usize = 2048;
 

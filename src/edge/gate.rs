@@ -67,7 +67,7 @@ fn need(route: &str, method: &Method, path: &str) -> Need {
         ("inputs" | "cancel" | "interactions" | "claim_call" | "release_call", _) => Need::Somebody,
         // One of several rights, see [`Right::BRINGING`].
         ("control" | "pause" | "resume" | "files" | "file", _) => Need::Somebody,
-        ("ws" | "agents_ws" | "tickets" | "cookies", _) => Need::Somebody,
+        ("ws" | "agents_ws" | "ai_sdk_ws" | "tickets" | "cookies", _) => Need::Somebody,
         // Of the caller's own tenant.
         ("keys" | "key" | "subscriptions", _) => Need::Right(Right::Admin),
         _ => Need::Operator,

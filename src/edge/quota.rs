@@ -32,7 +32,7 @@ fn is_stream(route: &str, request: &Request) -> bool {
         ("changes", &Method::GET) => asks("wait_ms") || asks("live"),
         ("openai_of", &Method::GET) => asks("stream"),
         ("stream", &Method::POST) => request.headers().contains_key(STREAM_APPEND),
-        ("signals" | "ws" | "agents_ws" | "ai_sdk_stream", &Method::GET) => true,
+        ("signals" | "ws" | "agents_ws" | "ai_sdk_stream" | "ai_sdk_ws", &Method::GET) => true,
         ("claim" | "output" | "ai_sdk" | "ag_ui" | "openai_new", &Method::POST) => true,
         _ => false,
     }

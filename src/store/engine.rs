@@ -72,8 +72,8 @@ pub(super) trait Engine: Send + Sync + 'static {
     /// Nothing is lost; what is given back is unknown.
     fn compact(&self, free_bytes: u64) -> io::Result<bool>;
 
-    /// As [`Engine::compact`]: afterwards no file has anything that was removed or overwritten before the call, unless a
-    /// snapshot is open that has it.
+    /// As [`Engine::compact`]: afterwards no file has anything that was removed or overwritten before the call,
+    /// unless a snapshot is open that has it.
     ///
     /// # Errors
     /// Nothing is lost; what was erased is unknown.

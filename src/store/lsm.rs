@@ -108,8 +108,8 @@ impl Lsm {
         Ok(())
     }
 
-    /// Makes the engine begin another file of its journal, and remove the older ones. It does so only once a file has its
-    /// full size: so that is filled.
+    /// Makes the engine begin another file of its journal, and remove the older ones. It does so only once a file has
+    /// its full size: so that is filled.
     fn begin_journal(&self) -> io::Result<()> {
         let mut filler = vec![0; FILLER_BYTES];
         for written in 1..=JOURNAL_FILE_BYTES / FILLER_BYTES as u64 + 1 {

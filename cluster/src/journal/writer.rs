@@ -194,8 +194,8 @@ impl Writer {
         Ok(true)
     }
 
-    /// Goes on to the next segment if somebody waits for that, so that the older ones can be removed; `false` when there
-    /// is no space, and they wait on.
+    /// Goes on to the next segment if somebody waits for that, so that the older ones can be removed; `false` when
+    /// there is no space, and they wait on.
     fn begin_segment(&mut self) -> io::Result<bool> {
         let rolls = std::mem::take(&mut self.shared.lock().rolls);
         if rolls.is_empty() {

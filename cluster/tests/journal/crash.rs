@@ -41,7 +41,7 @@ enum Op {
     },
     Round,
     /// Nobody waits for it.
-    Roll,
+    BeginSegment,
     /// The process dies, the page cache stays.
     Kill,
     Close,
@@ -170,7 +170,7 @@ impl World {
                 Round::Poisoned => self.revive(),
                 round => assert_ne!(round, Round::Held),
             },
-            Op::Roll => drop(self.journal.roll()),
+            Op::BeginSegment => drop(self.journal.roll()),
             Op::Kill => {
                 self.disk.kill();
                 self.revive();
@@ -248,7 +248,7 @@ fn op() -> impl Strategy<Value = Op> {
             Op::Purge { group, back, beyond: beyond == 0 }
         }),
         8 => Just(Op::Round),
-        1 => Just(Op::Roll),
+        1 => Just(Op::BeginSegment),
         1 => Just(Op::Kill),
         1 => Just(Op::Close),
     ]

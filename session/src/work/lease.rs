@@ -93,11 +93,9 @@ impl Live {
         }
         let does = request.phase.as_ref().filter(|phase| **phase != lease.phase).cloned();
         let has_output = emitted.is_some_and(|emitted| !emitted.is_silent());
+        lease.seq += u64::from(emitted.is_some());
         if has_output {
-            lease.seq += 1;
             lease.progress_timeout_ms = lease.usual_quiet_ms;
-        } else if emitted.is_some() {
-            lease.seq += 1;
         }
         lease.progress_timeout_ms =
             request.progress_timeout_ms.unwrap_or(lease.progress_timeout_ms);

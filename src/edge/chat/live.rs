@@ -12,7 +12,8 @@ use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures::{FutureExt, stream};
+use futures::stream::BoxStream;
+use futures::{FutureExt, StreamExt, stream};
 use tokio::time::{Instant, sleep_until};
 
 use super::super::content::raw::Json;
@@ -227,19 +228,33 @@ pub(super) async fn response<D: Dialect>(
     dialect: D,
     deadline: Instant,
 ) -> Response {
-    let opened = open(edge, caller, shown, dialect, deadline).await;
-    let live = match opened {
-        Ok(live) => live,
-        Err((Lost::Unavailable, _)) => return HangUp.into_response(),
+    match pieces(edge, caller, shown, dialect, deadline).await {
+        Some(pieces) => headers(Body::from_stream(pieces).into_response()),
+        None => HangUp.into_response(),
+    }
+}
+
+/// The same for who carries it otherwise: whole events, and comments. None, where it cannot be read now.
+pub(super) async fn pieces<D: Dialect>(
+    edge: &Edge,
+    caller: &Caller,
+    shown: Shown<'_>,
+    dialect: D,
+    deadline: Instant,
+) -> Option<BoxStream<'static, Result<Bytes, BrokenOff>>> {
+    match open(edge, caller, shown, dialect, deadline).await {
+        Ok(live) => {
+            let next = |mut live: ChatStream<D>| async { Some((live.next().await?, live)) };
+            Some(stream::unfold(live, next).boxed())
+        }
+        Err((Lost::Unavailable, _)) => None,
         Err((Lost::Gone, mut dialect)) => {
             let mut out = Vec::new();
             dialect.open(&mut out);
             dialect.lost(&mut out);
-            return headers(out.into_response());
+            Some(stream::once(async { Ok(out.into()) }).boxed())
         }
-    };
-    let body = stream::unfold(live, |mut live| async { Some((live.next().await?, live)) });
-    headers(Body::from_stream(body).into_response())
+    }
 }
 
 async fn open<D: Dialect>(

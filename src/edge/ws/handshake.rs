@@ -24,7 +24,7 @@ const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 const PROTOCOL: &str = "outlive";
 
 /// Answers a handshake; then the connection is for `serve`.
-pub(super) fn accept<F>(
+pub(in crate::edge) fn accept<F>(
     edge: &Edge,
     headers: &HeaderMap,
     takeover: Option<Extension<Arc<Takeover>>>,

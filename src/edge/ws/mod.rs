@@ -19,7 +19,9 @@ use axum::Extension;
 use axum::http::HeaderMap;
 use axum::response::Response;
 
+pub(in crate::edge) use self::handshake::accept;
 use self::people::People;
+pub(in crate::edge) use self::socket::{CloseReason, Received, SocketReceiver, SocketSender};
 use super::Edge;
 use super::error::Problem;
 use super::gate::By;

@@ -31,15 +31,15 @@ type Stream = WebSocketStream<Pieces<Connection>>;
 const BUFFER_BYTES: usize = 4 << 10;
 
 /// The frames of a client.
-pub(super) struct SocketReceiver {
+pub(in crate::edge) struct SocketReceiver {
     stream: SplitStream<Stream>,
     limit: Limit,
     /// When it last gave a sign of life.
-    pub(super) received_at: Instant,
+    pub(in crate::edge) received_at: Instant,
 }
 
 /// The next frame of a client.
-pub(super) enum Received {
+pub(in crate::edge) enum Received {
     Text(Utf8Bytes),
     /// It lives.
     Sign,
@@ -50,7 +50,7 @@ pub(super) enum Received {
 }
 
 /// The frames to a client.
-pub(super) struct SocketSender {
+pub(in crate::edge) struct SocketSender {
     sink: SplitSink<Stream, Message>,
     waiting: VecDeque<Message>,
     unflushed: bool,
@@ -58,7 +58,7 @@ pub(super) struct SocketSender {
 
 /// Why a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CloseReason {
+pub(in crate::edge) enum CloseReason {
     /// The client closed it, or it broke.
     Gone,
     /// Everything that was wanted is done.
@@ -72,6 +72,8 @@ pub(super) enum CloseReason {
     /// It took nothing for [`limits::STALL_MS`].
     Slow,
     Silent,
+    /// What it sent cannot be answered.
+    NotUnderstood,
     /// It went on with a turn that was taken from it.
     Defiant,
     /// Whoever opened it may do nothing any more.
@@ -90,6 +92,7 @@ impl CloseReason {
             CloseReason::TooLarge => Some((1009, "the frame is too large")),
             CloseReason::Crowded => Some((1013, "too many bytes wait on this node; try later")),
             CloseReason::Slow => Some((4008, "slow_consumer")),
+            CloseReason::NotUnderstood => Some((1008, "it is no frame of this protocol")),
             CloseReason::Silent => Some((4009, "silent")),
             CloseReason::Defiant => Some((4010, "not stopped")),
             CloseReason::Ended(ended) => Some((4011, ended.code())),
@@ -104,19 +107,20 @@ impl CloseReason {
 }
 
 /// Begins to carry texts, of which the first `rest` bytes are here already.
-pub(super) async fn open(
+pub(in crate::edge) async fn open(
     stream: Connection,
     rest: &[u8],
     frame_bytes: usize,
     room: Hold,
 ) -> (SocketReceiver, SocketSender) {
     let limit = Limit::new(frame_bytes);
-    // Sizes are judged in front of it.
+    // Sizes are judged in front of it; a worker may be trusted with more later.
+    let most = frame_bytes.max(limits::WORKER_FRAME_BYTES);
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER_BYTES)
         .write_buffer_size(limits::LIVE_BYTES)
-        .max_message_size(Some(limits::WORKER_FRAME_BYTES))
-        .max_frame_size(Some(limits::WORKER_FRAME_BYTES));
+        .max_message_size(Some(most))
+        .max_frame_size(Some(most));
     let pieces = Pieces::new(stream, rest, limit.clone(), room);
     let stream = Stream::from_raw_socket(pieces, Role::Server, Some(config)).await;
     let (sink, stream) = stream.split();
@@ -126,12 +130,12 @@ pub(super) async fn open(
 
 impl SocketReceiver {
     /// Takes frames of up to so many bytes from now on.
-    pub(super) fn trust(&self, frame_bytes: usize) {
+    pub(in crate::edge) fn trust(&self, frame_bytes: usize) {
         self.limit.set(frame_bytes);
     }
 
     /// Waits for the client's next frame. Cancel safe.
-    pub(super) async fn hear(&mut self) -> Received {
+    pub(in crate::edge) async fn hear(&mut self) -> Received {
         let received = self.stream.next().await;
         self.received_at = Instant::now();
         match received {
@@ -146,12 +150,12 @@ impl SocketReceiver {
     }
 
     /// When the client has been silent for too long.
-    pub(super) fn patience(&self) -> Instant {
+    pub(in crate::edge) fn patience(&self) -> Instant {
         self.received_at + Duration::from_millis(limits::SOCKET_SILENCE_MS)
     }
 
     /// What is sent in front of a close for this reason.
-    pub(super) fn objection(&self, reason: CloseReason) -> Option<Problem> {
+    pub(in crate::edge) fn objection(&self, reason: CloseReason) -> Option<Problem> {
         (reason == CloseReason::TooLarge).then(|| {
             let limit = self.limit.get();
             let detail = format!("the limit is {limit} bytes; send it in more frames");
@@ -181,22 +185,22 @@ fn reason(why: &Error) -> CloseReason {
 
 impl SocketSender {
     /// Sends a text after all that waits.
-    pub(super) fn send(&mut self, text: impl Into<Utf8Bytes>) {
+    pub(in crate::edge) fn send(&mut self, text: impl Into<Utf8Bytes>) {
         self.waiting.push_back(Message::Text(text.into()));
     }
 
     /// Sends a ping.
-    pub(super) fn ping(&mut self) {
+    pub(in crate::edge) fn ping(&mut self) {
         self.waiting.push_back(Message::Ping(Bytes::new()));
     }
 
     /// Texts that wait.
-    pub(super) fn waiting(&self) -> usize {
+    pub(in crate::edge) fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
     /// Whether everything has left.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(in crate::edge) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && !self.unflushed
     }
 
@@ -204,7 +208,7 @@ impl SocketSender {
     ///
     /// # Errors
     /// Why the connection is to end.
-    pub(super) async fn flush(&mut self) -> Result<(), CloseReason> {
+    pub(in crate::edge) async fn flush(&mut self) -> Result<(), CloseReason> {
         let flushed = poll_fn(|context| {
             loop {
                 ready!(self.sink.poll_ready_unpin(context))?;
@@ -220,7 +224,7 @@ impl SocketSender {
     }
 
     /// Sends why the connection ends, and ends it: what was sent before gets a moment to leave.
-    pub(super) async fn close(mut self, receiver: SocketReceiver, reason: CloseReason) {
+    pub(in crate::edge) async fn close(mut self, receiver: SocketReceiver, reason: CloseReason) {
         let SocketReceiver { mut stream, .. } = receiver;
         let Some((code, text)) = reason.frame() else {
             // An answer to the client's own close may wait.

@@ -4,6 +4,9 @@
 
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep};
 
 use super::closed;
@@ -43,12 +46,10 @@ pub async fn run(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     flooding.create(plan.sessions).await?;
-    let mut writers = Vec::new();
-    for number in 0..plan.writers {
-        let mut writer = Writer::new(flooding, number % plan.sessions, number, plan.bytes);
-        writer.connect().await?;
-        writers.push(writer);
-    }
+    let acks = Latency::default();
+    let (flood, connected) = Flood::new(plan, flooding, &acks);
+    // Where it did not come so far, its end says why.
+    connected.await.ok();
     // Of a number of its own, in case both are of one run.
     quiet.create_one(plan.sessions).await?;
     let mut writer = Writer::new(quiet, plan.sessions, plan.writers, QUIET_BYTES);
@@ -56,15 +57,11 @@ pub async fn run(
     write(&mut writer, plan, WARM_UP, &Latency::default()).await?;
     let (alone, beside) = (Latency::default(), Latency::default());
     write(&mut writer, plan, plan.time, &alone).await?;
-    let (acks, begun) = (Latency::default(), Instant::now());
-    let flood = closed::all(&mut writers, plan.batch, WARM_UP * 2 + plan.time, &acks);
-    let listened = async {
-        sleep(WARM_UP).await;
-        write(&mut writer, plan, plan.time, &beside).await
-    };
-    let (appends, listened) = tokio::join!(flood, listened);
-    let appends = appends? as f64;
-    listened?;
+    let begun = Instant::now();
+    let flood = flood.begin();
+    sleep(WARM_UP).await;
+    write(&mut writer, plan, plan.time, &beside).await?;
+    let appends = flood.await?? as f64;
     let time_s = begun.elapsed().as_secs_f64();
     flooding.delete(plan.sessions).await?;
     quiet.delete_one(plan.sessions).await?;
@@ -80,6 +77,42 @@ pub async fn run(
     report.tell("flood appends", appends / time_s, "requests/s");
     acks.tell("flood ack", report);
     Ok(())
+}
+
+/// The flood, on threads of its own: what the quiet writer measures is the service, and not the queue of the threads on
+/// which its own answers come.
+struct Flood {
+    begin: oneshot::Sender<()>,
+    end: JoinHandle<anyhow::Result<u64>>,
+}
+
+impl Flood {
+    /// Connects its writers; returns when they are.
+    fn new(plan: &Fair, target: &Target, acks: &Latency) -> (Flood, oneshot::Receiver<()>) {
+        let (begin, begun) = oneshot::channel();
+        let (connect, connected) = oneshot::channel();
+        let (plan, target, acks) = (plan.clone(), target.clone(), acks.clone());
+        let flood = async move {
+            let mut writers = Vec::new();
+            for number in 0..plan.writers {
+                let mut writer = Writer::new(&target, number % plan.sessions, number, plan.bytes);
+                writer.connect().await?;
+                writers.push(writer);
+            }
+            connect.send(()).ok();
+            begun.await?;
+            closed::all(&mut writers, plan.batch, WARM_UP * 2 + plan.time, &acks).await
+        };
+        let end = spawn_blocking(|| Runtime::new()?.block_on(flood));
+        (Flood { begin, end }, connected)
+    }
+
+    /// Lets them write, until their time is over; gives the requests that were acknowledged.
+    fn begin(self) -> JoinHandle<anyhow::Result<u64>> {
+        // Where nobody waits for it, the end says why.
+        self.begin.send(()).ok();
+        self.end
+    }
 }
 
 /// Writes one event after the other for so long.

@@ -1,11 +1,13 @@
 //! The AI SDK's `useChat`: a route that its transports take for their own (UI message stream protocol, v1).
 //!
-//! `POST {api}` sends a message and streams the answer, `GET {api}/{id}/stream` streams the one that is under way from
-//! its beginning, or answers 204, and `POST {api}/{id}/stop` cancels it. `{api}` is `/v1/ai-sdk/AGENT`; clients of the
-//! versions 5 and 6 do not survive what only 7 knows, and do not name their version, so they have routes of their own.
+//! `POST {api}` sends a message and streams the answer, `GET {api}/{id}/stream` streams the one that is under way
+//! from its beginning, or answers 204, and `POST {api}/{id}/stop` cancels it. `{api}/ws` is for a WebSocket
+//! ([`socket`]). `{api}` is `/v1/ai-sdk/AGENT`; clients of the versions 5 and 6 do not survive what only 7 knows, and
+//! do not name their version, so they have routes of their own.
 
 mod chunks;
 mod request;
+mod socket;
 #[cfg(test)]
 mod tests;
 
@@ -52,6 +54,7 @@ pub(super) fn routes() -> Vec<Route> {
         ("/v1/ai-sdk/{agent}", "ai_sdk", send(Version::V7)),
         ("/v1/ai-sdk/{agent}/{id}/stream", "ai_sdk_stream", resume(Version::V7)),
         ("/v1/ai-sdk/{agent}/{id}/stop", "ai_sdk_stop", post(stop)),
+        ("/v1/ai-sdk/{agent}/ws", "ai_sdk_ws", get(socket::chats)),
         ("/v1/ai-sdk-6/{agent}", "ai_sdk", send(Version::V6)),
         ("/v1/ai-sdk-6/{agent}/{id}/stream", "ai_sdk_stream", resume(Version::V6)),
         ("/v1/ai-sdk-6/{agent}/{id}/stop", "ai_sdk_stop", post(stop)),
@@ -72,20 +75,33 @@ async fn send(
 ) -> Result<Response, Problem> {
     let deadline = begin::deadline(&given)?;
     let held = body::read(&edge, &given, body, limits::CHAT_BODY_BYTES).await?;
-    let request = request::parse(&held.bytes)?;
+    let taken = take(&edge, &caller, &agent, &held.bytes, deadline);
+    let (id, begun, begins) = taken.await?;
     drop(held);
-    let id = names::session(&caller, &request.id)?;
+    let response = show((&edge, &caller, &id), &begun, begins, (version, &given), deadline).await?;
+    delivery::roomy(&edge.room, response)
+}
+
+/// Does what a message requests; returns its session, and the answer that is to be shown.
+async fn take(
+    edge: &Edge,
+    caller: &Caller,
+    agent: &AgentName,
+    body: &[u8],
+    deadline: tokio::time::Instant,
+) -> Result<(SessionId, Begun, Begins), Problem> {
+    let request = request::parse(body)?;
+    let id = names::session(caller, &request.id)?;
     // What it begins it is shown.
     caller.may(Right::Read, Some(&id))?;
-    let place = (&edge, &caller, &id, deadline);
+    let place = (edge, caller, &id, deadline);
     let (begun, begins) = match request.incoming.clone() {
         Incoming::Message { id: name, sent_content } => {
-            (message(place, &agent, &request, &name, sent_content).await?, Begins::AtStart)
+            (message(place, agent, &request, &name, sent_content).await?, Begins::AtStart)
         }
         Incoming::Answers { message, answers } => answered(place, &message, answers).await?.shown(),
     };
-    let response = show((&edge, &caller, &id), &begun, begins, (version, &given), deadline).await?;
-    delivery::roomy(&edge.room, response)
+    Ok((id, begun, begins))
 }
 
 /// Sends a person's message, unless it was sent before.
@@ -164,19 +180,29 @@ async fn resume(
     given: HeaderMap,
 ) -> Result<Response, Problem> {
     let deadline = begin::deadline(&given)?;
-    let status = match status(&edge, &id, deadline).await {
+    let open = match under_way(&edge, &id, &agent, deadline).await {
         // A status would be final for this client; a connection that breaks is not.
         Err(why) if why.is_passing() => return Ok(HangUp.into_response()),
-        status => status?,
+        open => open?,
     };
-    let open = status.and_then(|status| {
-        let turn = status.turns.into_iter().find(|turn| turn.agent == agent)?;
-        let (serial, life) = (turn.input, status.incarnation);
-        Some(Begun { turn: turn.turn, serial, life, duplicate: true })
-    });
     let Some(begun) = open else { return Ok(StatusCode::NO_CONTENT.into_response()) };
     let place = (&edge, &caller, &id);
     show(place, &begun, Begins::AtStart, (version, &given), deadline).await
+}
+
+/// The answer of the agent that is under way in a chat, if one is.
+async fn under_way(
+    edge: &Edge,
+    id: &SessionId,
+    agent: &AgentName,
+    deadline: tokio::time::Instant,
+) -> Result<Option<Begun>, Problem> {
+    let status = status(edge, id, deadline).await?;
+    Ok(status.and_then(|status| {
+        let turn = status.turns.into_iter().find(|turn| turn.agent == *agent)?;
+        let (serial, life) = (turn.input, status.incarnation);
+        Some(Begun { turn: turn.turn, serial, life, duplicate: true })
+    }))
 }
 
 async fn show(

@@ -46,7 +46,9 @@ pub(super) fn parse(body: &[u8]) -> Result<Request, Problem> {
         Some("regenerate-message") => Trigger::Regenerate(body.text("messageId")),
         Some(_) => return Err(bad("trigger is submit-message or regenerate-message")),
     };
-    let when_busy = match body.text("whenBusy").as_deref() {
+    // A WebSocket's frame has what the application adds in a member of its own.
+    let when_busy = body.text("whenBusy").or_else(|| body.object("body").text("whenBusy"));
+    let when_busy = match when_busy.as_deref() {
         None => None,
         Some("queue") => Some(WhenBusy::Queue),
         Some("interrupt") => Some(WhenBusy::Interrupt),
