@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use harness::node::{TestNode, start_single, start_single_with};
+use harness::socket::Client;
 use outlive::auth::Secret;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -383,4 +384,57 @@ async fn a_path_that_leads_nowhere_is_answered_as_the_client_reads_it() {
     }
     let (status, received) = ask_with(&node, (Method::GET, "/v1/nothing"), &Value::Null, &[]).await;
     assert_eq!((status, &parse(&received)["code"]), (404, &json!("unknown_path")));
+}
+
+/// The AI SDK's frames on a WebSocket: an answer in order, what is aborted is cancelled, and what is no frame ends the
+/// connection alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_has_its_chats_on_one_socket_and_what_it_aborts_is_cancelled() {
+    let node = start_single().await;
+    let path = "/v1/ai-sdk/poet/ws";
+    let mut page = Client::open(&node, path).await;
+    let send = |request: &str, chat: &str, message: &str| {
+        let parts = json!([{ "type": "text", "text": "hi" }]);
+        let messages = json!([{ "id": message, "role": "user", "parts": parts }]);
+        json!({ "type": "send", "requestId": request, "id": chat, "messages": messages })
+    };
+    page.send(&send("r1", "one", "m1")).await;
+    let first = claim(&node).await;
+    page.send(&send("r2", "two", "m2")).await;
+    let second = claim(&node).await;
+    emit(&node, &first, 0, &json!({ "events": [{ "text": "Roses" }], "then": "complete" })).await;
+    let mut seen = Vec::new();
+    loop {
+        let of_first = |frame: &Value| frame["requestId"] == "r1";
+        let frame = page.find("a frame of the first answer", of_first).await;
+        if frame["type"] == "end" {
+            break;
+        }
+        assert_eq!(frame["sequence"], seen.len() as u64, "{frame}");
+        seen.push(frame["chunk"].clone());
+    }
+    let kinds = ["start", "start-step", "text-start", "text-delta", "text-end"];
+    assert_eq!(types(&seen), [&kinds[..], &["finish-step", "finish"]].concat());
+
+    let mut device = Client::open(&node, path).await;
+    device.send(&json!({ "type": "resume", "requestId": "r", "id": "one" })).await;
+    let none = device.find("that nothing runs", |frame| frame["type"] == "no-active").await;
+    assert_eq!(none["requestId"], "r");
+    device.send(&json!({ "type": "resume", "requestId": "s", "id": "two" })).await;
+    device.find("that it runs", |frame| frame["type"] == "start").await;
+    page.send(&json!({ "type": "abort", "requestId": "r2" })).await;
+    let is_abort = |frame: &Value| frame["chunk"]["type"] == "abort";
+    device.find("the abort", is_abort).await;
+    device.find("its end", |frame| frame["type"] == "end").await;
+    let (status, turn) = get(&node, "/v1/sessions/two/turns/m2").await;
+    assert_eq!((status, &parse(&turn)["state"]), (200, &json!("cancelled")));
+    let late = json!({ "epoch": second["epoch"], "seq": 0, "events": [{ "text": "late" }] });
+    assert_eq!(post(&node, "/v1/sessions/two/turns/m2/output", &late).await.0, 410);
+
+    device.send(&json!({ "type": "send", "requestId": "x".repeat(1_000) })).await;
+    assert!(device.frame().await.unwrap_err().starts_with("1008"));
+    page.send(&send("r3", "one", "m3")).await;
+    let third = claim(&node).await;
+    drop(page);
+    emit(&node, &third, 0, &json!({ "events": [{ "text": "on" }], "then": "complete" })).await;
 }

@@ -154,10 +154,12 @@ impl Chats {
     /// Takes a frame.
     ///
     /// # Errors
-    /// It names no request, so there is nothing to answer.
+    /// It names no request, or one of too many bytes, so there is nothing to answer.
     fn hear(&mut self, text: &Utf8Bytes) -> Result<(), CloseReason> {
         let frame = Object::parse(text).ok_or(CloseReason::NotUnderstood)?;
-        let name = frame.text("requestId").ok_or(CloseReason::NotUnderstood)?;
+        // Each chunk has it once more.
+        let name = frame.text("requestId").filter(|name| name.len() <= limits::NAME_BYTES);
+        let name = name.ok_or(CloseReason::NotUnderstood)?;
         let kind = frame.text("type").unwrap_or_default();
         match kind.as_str() {
             "abort" => self.abort(&name),
