@@ -27,6 +27,13 @@ pub(super) async fn leader_killed(stage: &Stage) -> anyhow::Result<String> {
     let next = device.sees("the next word", |record| record.piece_after(&turn, killed)).await?;
     let pieces = device.record().pieces(&turn);
     device.hears(&turn, pieces + 10).await?;
+    let lost = |record: &super::record::Record| {
+        let mut found = record.of("agent.lost").filter(|seen| seen.event["turn"] == turn.as_str());
+        found.find(|seen| killed < seen.at).map(|seen| seen.at)
+    };
+    let lost = lost(&device.record());
+    let lost =
+        lost.map_or(String::new(), |lost| format!(", agent lost after {}", seconds(lost - killed)));
     let heir = stage.leader(session).await?;
     ensure!(others(leader).contains(&heir), "node {heir} leads, which is dead");
     let pause = longest_pause(&device.record(), &turn, killed);
@@ -38,7 +45,7 @@ pub(super) async fn leader_killed(stage: &Stage) -> anyhow::Result<String> {
     stage.count(&device.record());
     stage.mend(leader).await?;
     Ok(format!(
-        "kill -9 {pid}: next word after {}, longest pause {}, {words} words in order; node {heir} leads",
+        "kill -9 {pid}{lost}: next word after {}, longest pause {}, {words} words in order; node {heir} leads",
         seconds(next - killed),
         seconds(pause)
     ))
