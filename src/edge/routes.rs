@@ -260,7 +260,7 @@ mod tests {
             }
         }
         assert_eq!(routed, described);
-        assert_eq!(routed.len(), 58);
+        assert_eq!(routed.len(), 57);
     }
 
     /// A caller that needs credentials may have none, may lack a right, and may have used up a quota.
