@@ -15,8 +15,14 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::{Value, json};
 
 /// What nobody may find any more.
-const SECRETS: [&str; 5] =
-    ["secret-event", "secret-input", "secret-label", "secret-file", "secret-trimmed"];
+const SECRETS: [&str; 6] = [
+    "secret-event",
+    "secret-input",
+    "secret-label",
+    "secret-file",
+    "secret-trimmed",
+    "secret-large",
+];
 
 const CALM: &[&str] =
     &["--heartbeat-ms", "200", "--election-min-ms", "800", "--election-max-ms", "1600"];
@@ -276,12 +282,21 @@ async fn what_was_deleted_is_on_no_disk_after_its_time() {
     let events: Vec<Value> = (0..50).map(|_| json!({ "text": "secret-trimmed" })).collect();
     post(&format!("{trimmed}/events"), json!({ "events": events })).await;
 
+    // Each is a block of its own, and fewer are given up than are freed at once.
+    let large = format!("{url}/v1/sessions/large");
+    assert!(client().put(&large).send().await.expect("an answer").status().is_success());
+    for text in ["secret-large", "kept"].iter().flat_map(|text| [text; 6]) {
+        let text = format!("{text} {}", "x".repeat(20_000));
+        post(&format!("{large}/events"), json!({ "events": [{ "text": text }] })).await;
+    }
+
     let dirs: Vec<PathBuf> = (1..=3).map(|node| cluster.data_dir(node)).collect();
     eventually("everything is on each disk", async || {
         dirs.iter().all(|dir| found(dir).len() == SECRETS.len())
     })
     .await;
     post(&format!("{trimmed}/trim"), json!({ "before": 51 })).await;
+    post(&format!("{large}/trim"), json!({ "before": 7 })).await;
     let deleted = client().delete(&doomed).send().await.expect("an answer");
     assert!(deleted.status().is_success());
     // Others write on.
@@ -305,4 +320,7 @@ async fn what_was_deleted_is_on_no_disk_after_its_time() {
         assert_eq!(log(&cluster.url(node)).await, (0..seq).collect::<Vec<_>>());
     }
     assert!(dirs.iter().all(|dir| found(dir).is_empty()));
+    let kept = client().get(format!("{url}/v1/sessions/large/events?limit=50")).send().await;
+    let kept: Value = kept.expect("an answer").json().await.expect("JSON");
+    assert_eq!(kept["events"].as_array().expect("a page").len(), 6);
 }

@@ -390,10 +390,10 @@ async fn the_example_of_agents_that_work_for_one_goes_on_where_it_was_killed() {
     assert_eq!(text_of_turn(&events, "t"), "ONE\nTWO\nTHREE\nFOUR");
     for part in 0..4 {
         let name = format!("t-{part}");
-        let of = events.iter().filter(|event| event["turn"] == name.as_str());
+        let mut of = events.iter().filter(|event| event["turn"] == name.as_str());
         let begun = of.clone().filter(|event| event["type"] == "input.accepted").count();
         assert_eq!(
-            (begun, of.last().expect("its end")["type"].as_str()),
+            (begun, of.next_back().expect("its end")["type"].as_str()),
             (1, Some("turn.completed"))
         );
     }

@@ -1,6 +1,6 @@
 //! What holds for sub-turns: each begins once, their turn waits for them and ends after them.
 
-use super::people_tests::reports;
+use super::people_tests::{answer, asks, reports};
 use super::turn_tests::{Play, cancel, claim, emit, input, turn_id, words};
 use super::*;
 use crate::ids::{AgentName, TurnEpoch};
@@ -194,4 +194,60 @@ fn an_input_and_an_answer_wake_a_turn_that_waits_and_a_cancel_that_came_before_h
     };
     assert_eq!(into, turn_id("s1"));
     assert_eq!(turn(&play, "s1").lease.map(|lease| lease.epoch), None::<TurnEpoch>);
+}
+
+#[test]
+fn what_came_while_the_worker_decided_to_wait_is_not_slept_through() {
+    let mut play = begun();
+    play.run(reports("t1", 1, begins(0, &[sub("s1", "b")], Then::GoOn))).unwrap();
+    play.run(input("i2", "a", WhenBusy::Steer)).unwrap();
+    play.run(emit("t1", 1, Some(1), "", Then::WaitAll)).unwrap();
+    assert_eq!(turn(&play, "t1").state, TurnState::Queued);
+    play.run(claim("t1", "w", 2)).unwrap();
+    play.run(emit("t1", 2, Some(0), "", Then::WaitAll)).unwrap();
+    assert_eq!(turn(&play, "t1").state, TurnState::Waiting);
+}
+
+#[test]
+fn who_waits_for_one_that_asks_people_has_all_the_time_and_an_input_instead_ends_both() {
+    let unwatched = Unwatched::Cancel { after_ms: 1_000 };
+    let mut play = Play::under(Policy { unwatched, ..Policy::default() });
+    play.run(input("t1", "a", WhenBusy::Steer)).unwrap();
+    play.run(claim("t1", "w", 1)).unwrap();
+    play.run(reports("t1", 1, begins(0, &[sub("s1", "b")], Then::GoOn))).unwrap();
+    play.run(claim("s1", "w", 2)).unwrap();
+    play.run(reports("s1", 2, asks(0, "q", None, Then::Wait))).unwrap();
+    for watchers in [1, 0] {
+        play.run(Command::Audience(Audience { watchers, controllers: 0 })).unwrap();
+    }
+    play.rendered();
+    // Its worker lives, and has nothing to do but to wait.
+    for _ in 0..20 {
+        play.run(emit("t1", 1, None, "", Then::GoOn)).unwrap();
+        play.wait(900).run(Command::Tick).unwrap();
+    }
+    assert_eq!(play.rendered(), "");
+    play.run(emit("t1", 1, Some(1), "", Then::WaitAll)).unwrap();
+    play.wait(60_000).run(Command::Tick).unwrap();
+    assert_eq!(play.rendered(), "turn.waiting t1");
+    play.run(answer("q", "ann", "yes")).unwrap();
+    assert_eq!(turn(&play, "s1").state, TurnState::Queued);
+    // Then nobody minds it any more: first what is below.
+    play.run(Command::Tick).unwrap();
+    play.run(Command::Tick).unwrap();
+    assert!(play.rendered().ends_with("turn.cancelled s1, turn.cancelled t1"));
+
+    let mut play = begun();
+    let both = TurnOutput {
+        ask: asks(0, "q", None, Then::GoOn).ask,
+        ..begins(0, &[sub("s1", "b")], Then::WaitAll)
+    };
+    play.run(reports("t1", 1, both)).unwrap();
+    play.rendered();
+    play.run(input("t2", "a", WhenBusy::Instead)).unwrap();
+    let rendered = play.rendered();
+    assert!(
+        rendered.contains("turn.cancelled s1, interaction.expired t1, turn.cancelled t1"),
+        "{rendered}"
+    );
 }

@@ -15,8 +15,10 @@ use tokio::time::{Instant, timeout};
 
 use super::blocking;
 use super::space::{self, Level};
+use crate::ids::{Serial, SessionId};
 use crate::limits::{ERASE_RETRY, STOP_CHECKPOINT};
-use crate::store::Store;
+use crate::store::kept::Head;
+use crate::store::{LogOf, Store};
 
 /// What a node needs to know about it.
 pub struct Erasure {
@@ -89,8 +91,12 @@ impl Erasure {
 /// Some of it may be there still.
 async fn erase(erasure: &Erasure, store: &Store, host: &Host) -> io::Result<()> {
     cut(host).await?;
+    let shards: Vec<u32> = host.groups().iter().map(|group| group.id().0).collect();
     let (store, dir) = (store.clone(), erasure.store.clone());
     let compact = move || {
+        for shard in shards {
+            free(&store, shard)?;
+        }
         let room = space::look(&dir)?;
         match room.level() == Level::Enough && store.erase(room.free / 2)? {
             true => Ok(()),
@@ -98,6 +104,24 @@ async fn erase(erasure: &Erasure, store: &Store, host: &Host) -> io::Result<()> 
         }
     };
     blocking::off_thread(compact).await.map_err(io::Error::other)?
+}
+
+/// Frees what sessions have given up of their logs and have not come to free: they do it by many events at once, and a
+/// snapshot brings a head and leaves the older blocks. May block.
+fn free(store: &Store, shard: u32) -> io::Result<()> {
+    for head in store.heads(shard, "", None) {
+        let (id, Head { session, .. }) = head?;
+        let first = session.first();
+        let Some(incarnation) = session.incarnation().filter(|_| session.is_kept()) else {
+            continue;
+        };
+        if Serial(1) < first {
+            let id = SessionId::read(&id)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            store.free_blocks(&LogOf { shard, id: &id, incarnation }, None, Some(first))?;
+        }
+    }
+    Ok(())
 }
 
 /// Brings all groups to the store, and removes the journal's segments of before.

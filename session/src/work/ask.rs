@@ -247,6 +247,12 @@ impl Live {
         let turn = request.turn.clone();
         self.work.forget_answers();
         let Some(at) = self.work.find(&turn) else { return };
+        for above in self.work.ancestors(at) {
+            // Their clocks stood still as well.
+            if let Stage::Active(lease) = &mut self.work.turns[above].stage {
+                lease.progress_at = now;
+            }
+        }
         let turn = &mut self.work.turns[at];
         match &mut turn.stage {
             Stage::Asking | Stage::Joining { .. } => turn.offer(now),

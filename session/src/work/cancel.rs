@@ -94,7 +94,8 @@ impl Live {
         (work.message, work.branches) = (*message, branches.clone());
         work.inputs = inputs.iter().cloned().collect();
         work.epoch = work.epoch.max(*epoch);
-        for OpenTurn { turn, agent, inputs, interactions } in open {
+        // What a turn began comes after it, and ends before it.
+        for OpenTurn { turn, agent, inputs, interactions } in open.iter().rev() {
             let mut tell = |fact| _ = self.record_of(now, Some(agent.clone()), fact, &NOTHING, out);
             for input in inputs {
                 let receipt = Receipt::Dropped { why: why.into() };

@@ -131,7 +131,10 @@ impl Live {
             WhenBusy::Interrupt | WhenBusy::Rollback => true,
             // One that a worker has goes on meanwhile, and one that is paused is not ended by an input.
             WhenBusy::Instead => {
-                let rests = matches!(open.stage, Stage::Asking | Stage::Waiting { .. });
+                let rests = matches!(
+                    open.stage,
+                    Stage::Asking | Stage::Joining { .. } | Stage::Waiting { .. }
+                );
                 rests && self.work.asks(&open.id)
             }
             WhenBusy::Steer

@@ -5,7 +5,7 @@ use crate::fact::{Change, End, Fact, PauseReason};
 use crate::ids::Millis;
 use crate::live::Live;
 use crate::policy::{Policy, Unwatched};
-use crate::turn::{Judgement, Stage, Turn};
+use crate::turn::{Judgement, Stage};
 use crate::work::Work;
 
 impl Work {
@@ -14,23 +14,22 @@ impl Work {
         let after_ms = policy.unwatched.after_ms()?;
         let audience = self.audience.filter(|audience| audience.watchers == 0)?;
         let from = audience.since.after(after_ms);
-        self.turns.iter().any(|turn| self.minds(turn, policy)).then_some(from)
+        (0..self.turns.len()).any(|at| self.minds(at, policy)).then_some(from)
     }
 
     /// Whether the policy has something to do to an unwatched turn.
-    fn minds(&self, turn: &Turn, policy: &Policy) -> bool {
-        // Who waits for people has all the time.
-        if self.asks(&turn.id) {
+    fn minds(&self, at: usize, policy: &Policy) -> bool {
+        // Who waits for people has all the time, and so does who waits for one that does.
+        if self.asks_within(at) {
             return false;
         }
-        match (policy.unwatched, &turn.stage) {
-            (Unwatched::Continue, _) | (_, Stage::Asking) => false,
-            // Who waits for others is minded by what becomes of those.
-            (Unwatched::Pause { .. }, Stage::Joining { .. }) => false,
+        match (policy.unwatched, &self.turns[at].stage) {
+            // What becomes of sub-turns becomes of who waits for them.
+            (Unwatched::Continue, _) | (_, Stage::Asking | Stage::Joining { .. }) => false,
             (Unwatched::Cancel { .. }, _) => true,
             (Unwatched::Pause { .. }, Stage::Paused { .. }) => false,
             (Unwatched::Pause { .. }, Stage::Waiting { .. }) => true,
-            (Unwatched::Pause { .. }, Stage::Active(_)) => turn.pausing.is_none(),
+            (Unwatched::Pause { .. }, Stage::Active(_)) => self.turns[at].pausing.is_none(),
         }
     }
 }
@@ -54,7 +53,7 @@ impl Live {
         let mut at = 0;
         while at < self.work.turns.len() {
             let first = self.work.is_first(at);
-            let asks = self.work.asks(&self.work.turns[at].id);
+            let asks = self.work.asks_within(at);
             let turn = &mut self.work.turns[at];
             let (id, has_step) = (turn.id.clone(), turn.has_step());
             match &mut turn.stage {
@@ -95,8 +94,9 @@ impl Live {
         if self.work.unwatched_from(&policy).is_none_or(|from| now < from) {
             return;
         }
-        let minded = self.work.turns.iter().filter(|turn| self.work.minds(turn, &policy));
-        let minded: Vec<_> = minded.map(|turn| turn.id.clone()).collect();
+        let work = &self.work;
+        let minded = (0..work.turns.len()).filter(|at| work.minds(*at, &policy));
+        let minded: Vec<_> = minded.map(|at| work.turns[at].id.clone()).collect();
         if let Unwatched::Cancel { .. } = policy.unwatched {
             let end = End::Cancelled { by: None, reason: "nobody watches".into() };
             self.end_all(now, &end, |open| minded.contains(&open.id), out);

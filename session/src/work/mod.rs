@@ -123,17 +123,16 @@ impl Work {
 
     /// Whether a worker works or is waited for, or a participant watches.
     pub(super) fn is_in_use(&self) -> bool {
-        let rests = |turn: &Turn| matches!(turn.stage, Stage::Paused { .. });
         let watched = self.audience.is_some_and(|audience| 0 < audience.watchers);
         // A turn that rests may do so for ever.
-        watched || !self.turns.iter().all(rests)
+        watched || !self.turns.iter().all(|turn| self.rests(turn))
     }
 
     /// When a tick changes something.
     pub(super) fn tick_at(&self, policy: &Policy) -> Option<Millis> {
         let open = self.turns.iter().enumerate();
         let judged = open.filter(|(at, turn)| turn.lease().is_some() || self.is_first(*at));
-        let turns = judged.filter_map(|(_, turn)| turn.tick_at(self.asks(&turn.id), policy));
+        let turns = judged.filter_map(|(at, turn)| turn.tick_at(self.asks_within(at), policy));
         let open = self.interactions.iter().filter(|request| request.over.is_none());
         let interactions =
             open.flat_map(|request| [request.deadline, request.silent_at()]).flatten();

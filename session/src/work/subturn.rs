@@ -26,6 +26,8 @@ use crate::work::{Known, Work};
 pub(crate) struct Begun {
     pub(crate) turn: TurnId,
     pub(crate) agent: AgentName,
+    /// Hash of the content and its agent.
+    pub(crate) digest: u64,
     pub(crate) state: SubTurnState,
     /// A worker got the turn with this state of it.
     pub(crate) told: bool,
@@ -43,15 +45,12 @@ impl Live {
         let mut new = 0;
         for begin in begins {
             check_size(std::slice::from_ref(&begin.content))?;
-            let is_own = turn.subturns.iter().any(|begun| begun.turn == begin.turn);
-            match self.work.known(&begin.turn) {
-                Some(known) if !is_own || known.digest != begin.digest() => {
-                    return Err(Refusal::InputDiffers);
-                }
-                // It was begun long ago.
-                None if is_own => {}
-                Some(_) => {}
-                None => new += 1,
+            // What it has begun is its own, whoever has used the name since the session forgot it.
+            let own = turn.subturns.iter().find(|begun| begun.turn == begin.turn);
+            match (own, self.work.known(&begin.turn)) {
+                (Some(own), _) if own.digest == begin.digest() => {}
+                (Some(_), _) | (None, Some(_)) => return Err(Refusal::InputDiffers),
+                (None, None) => new += 1,
             }
         }
         if names.len() < begins.len() {
@@ -108,12 +107,13 @@ impl Live {
         (begun.parallel, begun.parent) = (true, Some(parent));
         self.work.turns.push(begun);
         let (turn, agent, state) = (id.clone(), agent.clone(), SubTurnState::Open);
-        self.work.turns[at].subturns.push(Begun { turn, agent, state, told: false });
+        let digest = begin.digest();
+        self.work.turns[at].subturns.push(Begun { turn, agent, digest, state, told: false });
         self.work.remember(Known {
             input: id.clone(),
             turn: id.clone(),
             serial,
-            digest: begin.digest(),
+            digest,
             emitted: None,
             pending: false,
             ended: None,
@@ -127,8 +127,10 @@ impl Live {
     /// Waits for sub-turns: all of them, or any that no worker of the turn was told of.
     pub(super) fn join(&mut self, now: Millis, at: usize, all: bool, out: &mut Vec<Event>) {
         let turn = &mut self.work.turns[at];
+        // Somebody spoke into it while the worker decided to wait.
+        let is_spoken_to = turn.taken_in() < turn.last_input;
         turn.vacate(Stage::Joining { all });
-        if turn.is_joined(all) {
+        if is_spoken_to || turn.is_joined(all) {
             turn.offer(now);
         }
         let turn = turn.id.clone();
@@ -175,6 +177,27 @@ impl Work {
             at = parent;
         }
         above
+    }
+
+    /// Whether people are to answer something of a turn, or of one below it.
+    pub(crate) fn asks_within(&self, at: usize) -> bool {
+        let asks = |below: usize| self.asks(&self.turns[below].id);
+        let is_below = |below: &usize| self.ancestors(*below).contains(&at);
+        // A session without sub-turns pays nothing for them.
+        let has_below = !self.turns[at].subturns.is_empty();
+        asks(at) || (has_below && (at + 1..self.turns.len()).filter(is_below).any(asks))
+    }
+
+    /// Whether nothing happens to a turn before a client lets it go on.
+    pub(crate) fn rests(&self, turn: &Turn) -> bool {
+        match turn.stage {
+            Stage::Paused { .. } => true,
+            Stage::Joining { .. } => {
+                let below = |below: &&Turn| below.parent.as_ref() == Some(&turn.id);
+                self.turns.iter().filter(below).all(|below| self.rests(below))
+            }
+            _ => false,
+        }
     }
 
     /// The open turns that these have begun, and what those have.

@@ -135,6 +135,10 @@ pub(super) fn install(shard: &Shard, staged: &Staged) -> io::Result<()> {
                 let stays = old.as_ref().filter(|old| head.next <= old.next);
                 keep_files(shard, &id, [old.as_ref(), Some(&head)], stays.unwrap_or(&head))?;
                 if stays.is_none() {
+                    if old.is_some() {
+                        // The new head may have less than the old one.
+                        store.note_freed();
+                    }
                     free_ended(shard, &id, old.as_ref(), &head)?;
                     let filed = old.as_ref().and_then(|old| old.filed);
                     store.put_deadline(shard.number(), &id, head.filed, filed)?;

@@ -199,7 +199,9 @@ async fn under_way(
 ) -> Result<Option<Begun>, Problem> {
     let status = status(edge, id, deadline).await?;
     Ok(status.and_then(|status| {
-        let turn = status.turns.into_iter().find(|turn| turn.agent == *agent)?;
+        // What another turn gave to the agent is no answer to this chat.
+        let mut turns = status.turns.into_iter();
+        let turn = turns.find(|turn| turn.agent == *agent && turn.parent.is_none())?;
         let (serial, life) = (turn.input, status.incarnation);
         Some(Begun { turn: turn.turn, serial, life, duplicate: true })
     }))

@@ -101,12 +101,23 @@ struct Opened {
 impl Chats {
     async fn run(mut self, mut receiver: SocketReceiver) {
         let reason = self.serve(&mut receiver).await;
-        for answering in self.answers.values() {
+        self.answers.retain(|_, answering| {
+            let is_aborted = answering.aborted.is_cancelled();
             answering.aborted.cancel();
-        }
-        // What was sent is still done.
+            is_aborted
+        });
+        // What was sent is still done, and what was aborted before it began is cancelled.
         let drain = Duration::from_millis(limits::DRAIN_MS) / 2;
-        let _ = timeout(drain, async { while self.under_way.next().await.is_some() {} }).await;
+        let _ = timeout(drain, async {
+            while let Some(done) = self.under_way.next().await {
+                if let Done::Opened(name, Ok(Some(opened))) = done
+                    && self.answers.remove(&name).is_some()
+                {
+                    self.cancel(opened.id, opened.turn);
+                }
+            }
+        })
+        .await;
         self.sender.close(receiver, reason).await;
     }
 
@@ -176,10 +187,15 @@ impl Chats {
     }
 
     fn begin(&mut self, name: String, text: Utf8Bytes, sends: bool) {
+        let room = match self.edge.room.hold_for(text.len()) {
+            Ok(room) => room,
+            Err(why) => return self.fail(&name, &why),
+        };
         self.answers.insert(name.clone(), Answering::default());
         let (edge, caller, agent) = (self.edge.clone(), self.caller.clone(), self.agent.clone());
         let opened = async move {
             let opened = open(&edge, &caller, &agent, &text, sends).await;
+            drop((text, room));
             Done::Opened(name, opened.map(|opened| opened.map(Box::new)))
         };
         self.under_way.push(opened.boxed());
@@ -298,7 +314,8 @@ async fn open(
     sends: bool,
 ) -> Result<Option<Opened>, Problem> {
     let deadline = Instant::now() + Duration::from_millis(limits::ANSWER_HOLD_MS);
-    let _room = edge.room.hold_for(text.len())?;
+    // Before anything begins that could not be shown.
+    let place = quota::place(edge, caller)?;
     let frame = Object::parse(text).ok_or_else(|| bad("a frame is a JSON object"))?;
     let (id, begun, begins): (SessionId, Begun, Begins) = if sends {
         super::take(edge, caller, agent, text.as_bytes(), deadline).await?
@@ -311,7 +328,6 @@ async fn open(
         };
         (id, begun, Begins::AtStart)
     };
-    let place = quota::place(edge, caller)?;
     let health = frame.object("headers").text(HEALTH.as_str()).as_deref() == Some("1");
     let (turn, from, life) = (&begun.turn, begun.serial, begun.life);
     let shown = Shown { id: &id, turn, from, life, begins, is_present: true, health };
