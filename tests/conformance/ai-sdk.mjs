@@ -1,5 +1,7 @@
 // The AI SDK without a page: its own chat, over a state that is an array, and its own transport.
 
+import assert from "node:assert/strict";
+
 import { AbstractChat, DefaultChatTransport } from "ai";
 
 class State {
@@ -51,4 +53,18 @@ export async function collect(stream) {
   const chunks = [];
   for await (const chunk of stream) chunks.push(chunk);
   return chunks;
+}
+
+/** Waits until a device shows this much. */
+export async function shows(on, text) {
+  while (!on.last()?.parts || !textOf(on.last()).includes(text)) {
+    if (on.errors.length) throw on.errors[0];
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+/** That the agent was asked once for the first message of a device. */
+export function once(agent, on) {
+  const turn = on.chat.messages.find(({ role }) => role === "user").id;
+  assert.equal(agent.invocations.get(turn), 1, "the agent was asked once");
 }

@@ -6,7 +6,7 @@ import { WebSocketChatTransport, lastAssistantMessageIsCompleteWithApprovalRespo
 import { WebSocket } from "ws";
 
 import { chunk, words } from "./agent.mjs";
-import { device, textOf } from "./ai-sdk.mjs";
+import { device, once, shows, textOf } from "./ai-sdk.mjs";
 
 const LONG = "one two three four five six seven eight";
 
@@ -35,18 +35,6 @@ const page = (url) =>
   new WebSocketChatTransport({ url: `${url}/v1/ai-sdk/poet/ws`, webSocket: WebSocket });
 
 const chat = (transport, name, more = {}) => device("", "poet", id(name), { transport, ...more });
-
-async function shows(on, text) {
-  while (!on.last()?.parts || !textOf(on.last()).includes(text)) {
-    if (on.errors.length) throw on.errors[0];
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
-const once = (agent, on) => {
-  const turn = on.chat.messages.find(({ role }) => role === "user").id;
-  assert.equal(agent.invocations.get(turn), 1, "the agent was asked once");
-};
 
 export const aiSdkSocket = {
   async "two chats at once share a connection, and a third device joins at another node"(nodes, agent) {

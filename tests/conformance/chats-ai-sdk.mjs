@@ -7,7 +7,7 @@ import * as five from "ai-5";
 import * as six from "ai-6";
 
 import { chunk, words } from "./agent.mjs";
-import { collect, device, textOf, transport } from "./ai-sdk.mjs";
+import { collect, device, once, shows, textOf, transport } from "./ai-sdk.mjs";
 
 const LONG = "one two three four five six seven eight";
 
@@ -76,19 +76,6 @@ export const scripts = {
 
 const id = (name) => `chat-${name}`;
 const others = (nodes, ...without) => nodes.numbers.filter((number) => !without.includes(number));
-
-/** Waits until a device shows this much. */
-async function shows(on, text) {
-  while (!on.last()?.parts || !textOf(on.last()).includes(text)) {
-    if (on.errors.length) throw on.errors[0];
-    await new Promise((resolve) => setTimeout(resolve, 5));
-  }
-}
-
-const once = (agent, on) => {
-  const turn = on.chat.messages.find(({ role }) => role === "user").id;
-  assert.equal(agent.invocations.get(turn), 1, "the agent was asked once");
-};
 
 export const aiSdk = {
   async "a message is answered, and a chat goes on"(nodes, agent) {
